@@ -1,0 +1,3 @@
+//! The only door to change anything.
+
+pub mod contract;

@@ -1,0 +1,131 @@
+//! Targets: a semantic name that callers may use; behind it, private to clawhand, how to reach the system.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+/// How often a person is asked before an intent runs on a target.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ApprovalRule {
+    /// Nobody is asked.
+    #[default]
+    Never,
+    /// Each execution waits for a person.
+    Always,
+}
+
+/// A secret by reference: where its value is read from at use. Never holds the value.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SecretRef {
+    /// An environment variable of the clawhand process.
+    Env(String),
+    /// A file; one trailing line break is not part of the value.
+    File(String),
+}
+
+/// What a target allows an execution to use. Callers can ask for less, never for more.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limits {
+    /// A whole step, from start to end.
+    pub timeout: Duration,
+    /// What a step may print; past that the beginning and the end are kept.
+    pub max_output_bytes: u64,
+    /// All collected artifacts together.
+    pub max_artifact_bytes: u64,
+    /// The largest file a step may write (RLIMIT_FSIZE).
+    pub max_file_bytes: Option<u64>,
+    /// The most address space a process may have (RLIMIT_AS).
+    pub max_memory_bytes: Option<u64>,
+    /// The most processes of the run user (RLIMIT_NPROC).
+    pub max_processes: Option<u64>,
+    /// How many executions may run on the target at once.
+    pub max_concurrent: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            timeout: Duration::from_secs(30 * 60),
+            max_output_bytes: 64 * 1024 * 1024,
+            max_artifact_bytes: 1024 * 1024 * 1024,
+            max_file_bytes: None,
+            max_memory_bytes: None,
+            max_processes: None,
+            max_concurrent: 4,
+        }
+    }
+}
+
+/// The executor behind a target, with its connection. Private: no field of it may reach a caller.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ExecutorBlock {
+    /// clawhand's own machine.
+    Local(LocalBlock),
+}
+
+impl ExecutorBlock {
+    /// The kind as it is written in target files.
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::Local(_) => "local",
+        }
+    }
+}
+
+/// How steps run on clawhand's own machine.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct LocalBlock {
+    /// The user that steps run as when clawhand runs as root: a name or a number. Without it, an unprivileged
+    /// number of its own (see the executor).
+    pub user: Option<String>,
+    /// The value of PATH for steps; without it, the one clawhand was started with.
+    pub path: Option<String>,
+    /// Whether steps may use the network. Without it they have a loopback of their own and nothing else.
+    pub network: bool,
+    /// Folders beside the system's own that steps may read.
+    pub read_paths: Vec<String>,
+}
+
+/// A target: the public half that callers see, and the private half behind it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Target {
+    /// The semantic name, `[a-z0-9]([a-z0-9-]*[a-z0-9])?`, at most 63 characters.
+    pub name: String,
+    /// For people and models: what this is.
+    pub description: String,
+    /// `key = value`, for references such as `env=staging,app=vault`.
+    pub labels: BTreeMap<String, String>,
+    /// Other names for it.
+    pub aliases: Vec<String>,
+    /// What it is able to do beyond its facts, such as `gpu`.
+    pub capabilities: Vec<String>,
+    /// Switched off: known, but refuses every task.
+    pub disabled: bool,
+    /// The intents it takes.
+    pub intents: Vec<String>,
+    /// When a person is asked, per intent; an intent that isn't named here asks nobody.
+    pub approval: BTreeMap<String, ApprovalRule>,
+    /// How long an approval waits for its answer.
+    pub approval_expires: Duration,
+    /// Environment variables for every step. Private.
+    pub environment: BTreeMap<String, String>,
+    /// Environment variables whose values are read at use. Private.
+    pub secrets: BTreeMap<String, SecretRef>,
+    /// What an execution may use.
+    pub limits: Limits,
+    /// How to reach it. Private.
+    pub executor: ExecutorBlock,
+}
+
+impl Target {
+    /// How long an approval waits when the target doesn't say.
+    pub const APPROVAL_EXPIRES: Duration = Duration::from_secs(24 * 60 * 60);
+
+    /// When a person is asked for `intent`.
+    pub fn approval_for(&self, intent: &str) -> ApprovalRule {
+        self.approval.get(intent).copied().unwrap_or_default()
+    }
+}
