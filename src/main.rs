@@ -1,1 +1,25 @@
-fn main() {}
+//! The program: arguments -> command -> exit code.
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use clap::Parser as _;
+use clawhand::cli::{self, Arguments, Command};
+use clawhand::config::Environment;
+
+fn main() -> ExitCode {
+    clawhand::lifecycle::private_files();
+    let arguments = Arguments::parse();
+    // The supervisor of one step: small, synchronous, without a runtime, and long before anything else is opened.
+    if let Command::Supervise { folder } = &arguments.command {
+        return clawhand::executors::supervisor::main(Path::new(folder));
+    }
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("clawhand: the runtime can't start: {error}");
+            return ExitCode::from(cli::exit::INTERNAL);
+        }
+    };
+    runtime.block_on(cli::execute(arguments, Environment::capture()))
+}

@@ -15,11 +15,13 @@ pub mod outcome;
 pub mod plan;
 pub mod recipe;
 pub mod refusal;
+pub mod signing;
 pub mod target;
 pub mod task;
 pub mod time;
+pub mod units;
 
-pub use actor::{Actor, Door, Scope};
+pub use actor::{Actor, Door, OPERATOR, Scope};
 pub use approval::{Approval, ApprovalState, Decision};
 pub use artifact::{Artifact, ArtifactRole, Digest, Listing};
 pub use execution::{Event, Execution, ExecutionState, StepState};

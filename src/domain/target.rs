@@ -128,4 +128,22 @@ impl Target {
     pub fn approval_for(&self, intent: &str) -> ApprovalRule {
         self.approval.get(intent).copied().unwrap_or_default()
     }
+
+    /// The texts of the private half that no caller may read, wherever they turn up.
+    pub fn private_texts(&self) -> Vec<String> {
+        let mut texts: Vec<String> = match &self.executor {
+            ExecutorBlock::Local(block) => {
+                let paths = block.read_paths.iter().cloned().chain(block.path.clone());
+                paths.chain(block.user.clone()).collect()
+            }
+        };
+        texts.extend(self.environment.values().filter(|value| tells_a_place(value)).cloned());
+        texts
+    }
+}
+
+/// Whether a plain environment value names a place (a URL, a host, a path, an account) rather than being a mere word
+/// such as `true` or `staging`, which must stay readable.
+fn tells_a_place(value: &str) -> bool {
+    value.contains(['/', '.', ':', '@', '\\'])
 }

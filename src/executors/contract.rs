@@ -8,8 +8,8 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use crate::domain::target::LocalBlock;
-use crate::domain::{AttemptId, ExecutionId, Facts};
+use crate::domain::target::{ExecutorBlock, LocalBlock};
+use crate::domain::{AttemptId, ExecutionId, Facts, Target};
 
 /// What runs a step. Start is idempotent by attempt id; work outlives the process that started it.
 #[async_trait]
@@ -46,6 +46,12 @@ pub trait Executor: Send + Sync {
     /// is gone already it says nothing.
     async fn clean_up(&self, execution: ExecutionId) -> Result<(), ExecutorError>;
 
+    /// Where the workspace of an execution is, whether it was prepared or not: a worker that takes over asks this.
+    fn workspace(&self, execution: ExecutionId) -> Workspace;
+
+    /// The executions of which something is still on the system.
+    async fn leftovers(&self) -> Result<Vec<ExecutionId>, ExecutorError>;
+
     /// Learns what the system offers, as the user that steps run as.
     async fn probe(&self) -> Result<Facts, ExecutorError>;
 
@@ -59,6 +65,15 @@ pub trait Executor: Send + Sync {
 pub enum Connection {
     /// clawhand's own machine.
     Local(LocalBlock),
+}
+
+impl Connection {
+    /// The connection behind a target.
+    pub fn of(target: &Target) -> Self {
+        match &target.executor {
+            ExecutorBlock::Local(block) => Self::Local(block.clone()),
+        }
+    }
 }
 
 /// An input as it is laid into the workspace.

@@ -1,0 +1,245 @@
+//! The only wiring: configuration -> handles of the rooms -> tasks -> router.
+//!
+//! Everything that exists once in a process is made here and handed on; no room makes another. Start reading at
+//! [`Home::open`], then [`server`].
+
+mod key_file;
+pub mod server;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::Context as _;
+
+use crate::auth::Keys;
+use crate::blobs::{BlobSettings, Blobs};
+use crate::config::{Config, Environment};
+use crate::control::links::Links;
+use crate::control::{self, Control, ControlSettings};
+use crate::domain::signing::SigningKey;
+use crate::domain::{Clock, ExecutionId};
+use crate::engine::{self, Engine, EngineSettings};
+use crate::executors::{ExecutorSettings, Executors};
+use crate::inventory::Inventory;
+use crate::lifecycle::Lifecycle;
+use crate::redact::Vault;
+use crate::store::{Changes, Store, StoreSettings};
+
+/// An installation that is open: its configuration and the rooms of floor 1.
+pub struct Home {
+    /// What was configured.
+    pub config: Config,
+    /// Durable state.
+    pub store: Store,
+    /// Targets and recipes.
+    pub inventory: Inventory,
+    /// The time.
+    pub clock: Clock,
+    blobs: Blobs,
+    executors: Arc<Executors>,
+    vault: Vault,
+    signing: SigningKey,
+}
+
+/// The folders below the data folder.
+struct Folders {
+    scratch: PathBuf,
+    runs: PathBuf,
+}
+
+impl Home {
+    /// Opens the installation, making its folders, key and database where they are missing.
+    ///
+    /// # Errors
+    /// When something of it can't be opened; the text names it and what to do.
+    pub async fn open(config: Config, environment: &Environment) -> anyhow::Result<Self> {
+        let folders = make_folders(&config.data)?;
+        let clock = system_clock();
+        let store = open_store(&config).await?;
+        store.migrate().await.context("the database can't be brought up to date")?;
+        let inventory = open_inventory(&config.targets)?;
+        let blobs = Blobs::open(&blob_settings(&config, environment, &folders.scratch))
+            .context("the artifact store can't be opened")?;
+        let executors = Executors::new(ExecutorSettings {
+            runs: folders.runs,
+            program: std::env::current_exe().context("clawhand can't find its own program file")?,
+            path: environment.get("PATH").unwrap_or("/usr/local/bin:/usr/bin:/bin").to_owned(),
+            hidden: vec![config.data.clone()],
+            clock: clock.clone(),
+        });
+        Ok(Self {
+            signing: key_file::open(&config.data.join("secret.key"))?,
+            vault: Vault::new(environment.all().clone()),
+            executors: Arc::new(executors),
+            config,
+            store,
+            inventory,
+            clock,
+            blobs,
+        })
+    }
+
+    /// Control whose links begin with `public_url`; without one it makes no links.
+    pub fn control(&self, public_url: Option<String>) -> Control {
+        let rooms = control::Rooms {
+            store: self.store.clone(),
+            blobs: self.blobs.clone(),
+            inventory: self.inventory.clone(),
+            executors: self.executors.clone(),
+            vault: self.vault.clone(),
+            links: Links::new(self.signing.clone(), public_url),
+            clock: self.clock.clone(),
+        };
+        let data = self.config.data.display().to_string();
+        let settings = ControlSettings {
+            max_artifact: self.config.uploads.max_size.0,
+            upload_link_expires: self.config.uploads.link_expires.0,
+            download_link_expires: self.config.downloads.link_expires.0,
+            facts_max_age: self.config.facts.max_age.0,
+            scratch: self.config.data.join("scratch"),
+            private_texts: vec![data],
+        };
+        Control::new(rooms, settings)
+    }
+
+    /// A worker; for one execution alone if it is named.
+    pub fn engine(&self, only: Option<ExecutionId>) -> Engine {
+        let rooms = engine::Rooms {
+            store: self.store.clone(),
+            blobs: self.blobs.clone(),
+            executors: self.executors.clone(),
+            inventory: self.inventory.clone(),
+            vault: self.vault.clone(),
+            clock: self.clock.clone(),
+        };
+        let worker = &self.config.worker;
+        let settings = EngineSettings {
+            worker: format!("{}-{}", std::process::id(), uuid::Uuid::now_v7().simple()),
+            parallel: worker.parallel as usize,
+            lease: worker.lease.0,
+            grace: worker.grace.0,
+            unreachable: worker.unreachable.0,
+            scratch: self.config.data.join("scratch"),
+            only,
+            retention: self.config.retention.after.0,
+        };
+        Engine::new(rooms, settings)
+    }
+
+    /// The bearer keys.
+    pub fn keys(&self) -> Keys {
+        Keys::new(self.store.clone(), self.signing.clone(), self.clock.clone())
+    }
+
+    /// Starts what every long-running process of clawhand needs: hearing of changes and of edited targets.
+    pub fn start_listening(&self, lifecycle: &Lifecycle) {
+        let (store, stop) = (self.store.clone(), lifecycle.soft());
+        lifecycle.spawn("changes", async move { store.listen(stop).await });
+        let (inventory, stop) = (self.inventory.clone(), lifecycle.soft());
+        lifecycle.spawn("targets", async move {
+            if let Err(error) = inventory.watch(stop).await {
+                tracing::warn!(%error, "edits of targets are not noticed until a restart");
+            }
+        });
+        let (inventory, stop) = (self.inventory.clone(), lifecycle.soft());
+        lifecycle.spawn("targets-report", async move {
+            let mut reads = inventory.reads();
+            loop {
+                tokio::select! {
+                    changed = reads.changed() => if changed.is_err() { return },
+                    () = stop.cancelled() => return,
+                }
+                report_problems(&inventory);
+            }
+        });
+    }
+
+    /// Starts the worker and its housekeeping.
+    pub fn start_worker(&self, lifecycle: &Lifecycle, only: Option<ExecutionId>) {
+        let engine = self.engine(only);
+        lifecycle.spawn("worker", engine.clone().run(lifecycle.soft()));
+        if only.is_none() {
+            lifecycle.spawn("housekeeping", engine.keep_house(lifecycle.soft()));
+        }
+    }
+}
+
+fn report_problems(inventory: &Inventory) {
+    let problems = inventory.problems();
+    if problems.is_empty() {
+        tracing::info!(targets = inventory.snapshot().targets.len(), "targets were read anew");
+    }
+    for problem in problems {
+        tracing::error!(%problem, "the targets have a mistake; the last good ones stay in use");
+    }
+}
+
+/// Opens the database that is configured, without bringing it up to date.
+///
+/// # Errors
+/// When it can't be reached.
+pub async fn open_store(config: &Config) -> anyhow::Result<Store> {
+    let settings = StoreSettings {
+        url: config.database_url(),
+        max_connections: config.database.max_connections,
+    };
+    let shown = crate::config::without_password(&settings.url);
+    Store::open(&settings, Changes::new())
+        .await
+        .with_context(|| format!("the database {shown} can't be opened"))
+}
+
+/// Reads the folder of targets.
+///
+/// # Errors
+/// Every mistake in it, a line each.
+pub fn open_inventory(folder: &Path) -> anyhow::Result<Inventory> {
+    Inventory::open(folder).map_err(|problems| {
+        let lines: Vec<_> = problems.iter().map(ToString::to_string).collect();
+        anyhow::anyhow!("the targets in {} have mistakes:\n{}", folder.display(), lines.join("\n"))
+    })
+}
+
+/// The system's clock.
+#[expect(clippy::disallowed_methods, reason = "this is the one place where time comes in")]
+pub fn system_clock() -> Clock {
+    Clock::new(|| {
+        let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+        crate::domain::UnixMs(since.map_or(0, |since| i64::try_from(since.as_millis()).unwrap_or(i64::MAX)))
+    })
+}
+
+fn blob_settings(config: &Config, environment: &Environment, scratch: &Path) -> BlobSettings {
+    let value = |name: &str| environment.get(name).map(str::to_owned);
+    let text = |text: &str| Some(text.to_owned()).filter(|text| !text.is_empty());
+    BlobSettings {
+        url: config.artifacts_url(),
+        scratch: scratch.to_path_buf(),
+        endpoint: text(&config.artifacts.endpoint),
+        region: text(&config.artifacts.region),
+        access_key_id: value("AWS_ACCESS_KEY_ID"),
+        secret_access_key: value("AWS_SECRET_ACCESS_KEY"),
+        session_token: value("AWS_SESSION_TOKEN"),
+        allow_http: config.artifacts.allow_http,
+    }
+}
+
+/// The data folder lets others pass (steps of another user work below `runs`), but not look.
+fn make_folders(data: &Path) -> anyhow::Result<Folders> {
+    use std::os::unix::fs::PermissionsExt as _;
+    let folders = Folders {
+        scratch: data.join("scratch"),
+        runs: data.join("runs"),
+    };
+    let open = std::fs::Permissions::from_mode(0o711);
+    for folder in [data, &folders.scratch, &folders.runs] {
+        std::fs::create_dir_all(folder).with_context(|| {
+            format!("can't make the folder {}: set CLAWHAND_DATA to one that can be written", folder.display())
+        })?;
+    }
+    for folder in [data, &folders.runs] {
+        std::fs::set_permissions(folder, open.clone())
+            .with_context(|| format!("can't set the mode of {}", folder.display()))?;
+    }
+    Ok(folders)
+}

@@ -1,0 +1,99 @@
+//! `clawhand doctor`: checks each part that the installation needs, and says what to do about what doesn't work.
+
+use clap::Args;
+
+use super::{exit, output};
+use crate::app::{self, Home};
+use crate::config::{Config, Environment};
+use crate::domain::Refusal;
+
+/// Arguments of `doctor`.
+#[derive(Debug, Args)]
+pub struct DoctorArguments {
+    /// As JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// What was found of one part.
+#[derive(Debug, serde::Serialize)]
+struct Finding {
+    part: String,
+    ok: bool,
+    message: String,
+}
+
+impl Finding {
+    fn good(part: &str, message: impl Into<String>) -> Self {
+        Self { part: part.into(), ok: true, message: message.into() }
+    }
+
+    fn bad(part: &str, message: impl Into<String>) -> Self {
+        Self { part: part.into(), ok: false, message: message.into() }
+    }
+}
+
+pub(super) async fn execute(
+    arguments: &DoctorArguments,
+    config: Config,
+    environment: &Environment,
+) -> anyhow::Result<u8> {
+    let mut findings = vec![Finding::good("configuration", "can be used")];
+    findings.push(match app::open_inventory(&config.targets) {
+        Ok(inventory) => {
+            let count = inventory.snapshot().targets.len();
+            Finding::good("targets", format!("{count} in {}", config.targets.display()))
+        }
+        Err(error) => Finding::bad("targets", format!("{error:#}")),
+    });
+    match Home::open(config, environment).await {
+        Ok(home) => findings.extend(of_home(&home).await),
+        Err(error) => findings.push(Finding::bad("installation", format!("{error:#}"))),
+    }
+    let sound = findings.iter().all(|finding| finding.ok);
+    if arguments.json {
+        output::json(&findings)?;
+    } else {
+        for finding in &findings {
+            let mark = if finding.ok {
+                output::styled(output::GOOD, "ok  ")
+            } else {
+                output::styled(output::BAD, "FAIL")
+            };
+            output::text(&format!("{mark} {}: {}\n", finding.part, finding.message));
+        }
+    }
+    Ok(if sound { exit::SUCCEEDED } else { exit::REFUSED })
+}
+
+async fn of_home(home: &Home) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    findings.push(match home.store.schema_version().await {
+        Ok(version) => Finding::good("database", format!("reachable, at version {}", version.unwrap_or(0))),
+        Err(error) => Finding::bad("database", error.to_string()),
+    });
+    let control = home.control(None);
+    findings.push(match control.check_blobs().await {
+        Ok(()) => Finding::good("artifacts", "can be written and read"),
+        Err(refusal) => Finding::bad("artifacts", text(&refusal)),
+    });
+    for target in &home.inventory.snapshot().targets {
+        let part = format!("target {}", target.name);
+        if target.disabled {
+            findings.push(Finding::good(&part, "switched off"));
+            continue;
+        }
+        findings.push(match control.probe(target).await {
+            Ok(facts) => {
+                let isolation = if facts.isolation.is_empty() { "no".into() } else { facts.isolation.join(", ") };
+                Finding::good(&part, format!("{} tools, {isolation} isolation", facts.tools.len()))
+            }
+            Err(refusal) => Finding::bad(&part, text(&refusal)),
+        });
+    }
+    findings
+}
+
+fn text(refusal: &Refusal) -> String {
+    format!("{}: {}", refusal.message, refusal.hint)
+}

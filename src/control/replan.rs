@@ -1,0 +1,100 @@
+//! Making a task's plan anew from what is known now: its inputs, the target's facts, the recipes.
+
+use std::collections::BTreeMap;
+
+use super::Control;
+use super::contract::{NeedView, PlanView};
+use super::views;
+use crate::domain::plan::Need;
+use crate::domain::{Artifact, Listing, Plan, Refusal, Target, Task};
+use crate::planner;
+
+/// A task's plan as of now.
+pub(super) struct Replanned {
+    pub(super) target: Target,
+    pub(super) plan: Option<Plan>,
+    pub(super) needs: Vec<Need>,
+    pub(super) approvals: Vec<String>,
+}
+
+impl Replanned {
+    /// A plan that can't be made is shown as something it needs: more files, another intent, a tool.
+    pub(super) fn lacking(target: Target, refusal: Refusal) -> Self {
+        Self {
+            target,
+            plan: None,
+            needs: vec![Need {
+                code: refusal.code.as_str().into(),
+                message: refusal.message,
+                hint: refusal.hint,
+            }],
+            approvals: Vec::new(),
+        }
+    }
+
+    pub(super) fn plan_view(&self) -> Option<PlanView> {
+        self.plan.as_ref().map(views::plan)
+    }
+
+    pub(super) fn need_views(&self) -> Vec<NeedView> {
+        self.needs.iter().map(views::need).collect()
+    }
+}
+
+impl Control {
+    /// The target that a task is bound to, which must still be there and switched on.
+    pub(super) fn target_of(&self, name: &str) -> Result<Target, Refusal> {
+        let snapshot = self.0.rooms.inventory.snapshot();
+        Ok(planner::resolve(name, &snapshot.targets)?.target.clone())
+    }
+
+    /// The plan of `task` with the inputs it has now.
+    ///
+    /// # Errors
+    /// What the planner refuses.
+    pub(super) async fn replan(&self, task: &Task) -> Result<Replanned, Refusal> {
+        let inputs = self.store().artifact_inputs(task.id).await?;
+        let target = self.target_of(&task.target)?;
+        self.plan_with(task, target, &inputs).await
+    }
+
+    /// The same, with a refusal of the planner shown among the needs.
+    pub(super) async fn replan_leniently(&self, task: &Task) -> Result<Replanned, Refusal> {
+        let inputs = self.store().artifact_inputs(task.id).await?;
+        let target = self.target_of(&task.target)?;
+        match self.plan_with(task, target.clone(), &inputs).await {
+            Ok(replanned) => Ok(replanned),
+            Err(refusal) if refusal.retryable => Err(refusal),
+            Err(refusal) => Ok(Replanned::lacking(target, refusal)),
+        }
+    }
+
+    pub(super) async fn plan_with(
+        &self,
+        task: &Task,
+        target: Target,
+        inputs: &[Artifact],
+    ) -> Result<Replanned, Refusal> {
+        let facts = self.facts_of(&target).await?;
+        let mut listing = Listing::default();
+        for artifact in inputs {
+            listing.overlay(&artifact.listing);
+        }
+        let digests: BTreeMap<_, _> = inputs.iter().map(|input| (input.name.clone(), input.digest)).collect();
+        let snapshot = self.0.rooms.inventory.snapshot();
+        let planned = planner::plan(&planner::Request {
+            task: &task.spec,
+            target: &target,
+            facts: Some(&facts),
+            listing: &listing,
+            inputs: &digests,
+            recipes: &snapshot.recipes,
+        })?;
+        Ok(Replanned {
+            target,
+            plan: planned.plan,
+            needs: planned.needs,
+            approvals: planned.approvals,
+        })
+    }
+}

@@ -1,0 +1,174 @@
+//! `get_status`: where an execution stands and a page of its log, waiting for news if asked to.
+
+use std::time::Duration;
+
+use super::contract::{GetStatus, LogView, ProgressView, Status};
+use super::{Answer, Control, require, validate, views};
+use crate::domain::{Actor, ExecutionId, ExecutionState, Refusal, Scope, StepState};
+use crate::store::{ExecutionView, Topic};
+
+/// The longest wait in one call.
+const WAIT: Duration = Duration::from_millis(25_000);
+/// The least, the usual and the most log in one answer, in bytes.
+const PAGE: (u64, u64, u64) = (1024, 20 * 1024, 64 * 1024);
+
+/// What a caller has seen already. Opaque to it: `OFFSET.STATE.DONE`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Cursor {
+    offset: u64,
+    state: ExecutionState,
+    done: u32,
+}
+
+impl Cursor {
+    fn parse(text: &str) -> Option<Self> {
+        let mut parts = text.split('.');
+        let cursor = Self {
+            offset: parts.next()?.parse().ok()?,
+            state: ExecutionState::parse(parts.next()?)?,
+            done: parts.next()?.parse().ok()?,
+        };
+        parts.next().is_none().then_some(cursor)
+    }
+
+    fn text(&self) -> String {
+        format!("{}.{}.{}", self.offset, self.state.as_str(), self.done)
+    }
+}
+
+impl Control {
+    /// Where an execution stands.
+    pub async fn get_status(&self, actor: &Actor, args: GetStatus) -> Answer {
+        let result = self.status(actor, args).await;
+        self.answer(result)
+    }
+
+    async fn status(&self, actor: &Actor, args: GetStatus) -> Result<Status, Refusal> {
+        require(actor, Scope::Tasks)?;
+        let id: ExecutionId = validate::id("execution", &args.execution_id)?;
+        let page = args.max_bytes.unwrap_or(PAGE.1).clamp(PAGE.0, PAGE.2);
+        let seen = args.cursor.as_deref().map(parse_cursor).transpose()?;
+        let wait = args.wait_ms.map_or(Duration::ZERO, Duration::from_millis).min(WAIT);
+        // Watched before the first look, so that nothing can happen unnoticed in between.
+        let mut watch = (!wait.is_zero()).then(|| self.store().changes().watch(Topic::Execution(id)));
+        let mut view = self.view_for(actor, id).await?;
+        let deadline = tokio::time::Instant::now() + wait;
+        while let (Some(watch), Some(seen)) = (&mut watch, &seen) {
+            if view.execution.state.is_terminal() || is_news(&view, seen) {
+                break;
+            }
+            if tokio::time::timeout_at(deadline, watch.changed()).await.is_err() {
+                break;
+            }
+            view = self.view_for(actor, id).await?;
+        }
+        self.status_of(view, seen.map_or(0, |seen| seen.offset), page).await
+    }
+
+    /// The execution, if it exists for this actor.
+    pub(super) async fn view_for(&self, actor: &Actor, id: ExecutionId) -> Result<ExecutionView, Refusal> {
+        let view = self.store().execution_view(id).await?;
+        view.filter(|view| actor.sees(&view.execution.owner))
+            .ok_or_else(|| Refusal::not_found("execution"))
+    }
+
+    async fn status_of(&self, view: ExecutionView, from: u64, page: u64) -> Result<Status, Refusal> {
+        let execution = &view.execution;
+        let size = execution.log_size;
+        if from > size {
+            return Err(Refusal::invalid(
+                "cursor lies behind the end of the log",
+                "use next_cursor of the last answer, or leave cursor out to begin again",
+            ));
+        }
+        let bytes = match from < size {
+            true => self.store().log_read(execution.id, from, usize::try_from(page).unwrap_or(usize::MAX)).await?.0,
+            false => Vec::new(),
+        };
+        let ended = execution.state.is_terminal();
+        let (text, taken) = page_text(&bytes, ended && from + bytes.len() as u64 == size);
+        let cursor = Cursor {
+            offset: from + taken as u64,
+            state: execution.state,
+            done: steps_done(&view),
+        };
+        let running = view.steps.iter().find(|step| step.state == StepState::Running);
+        Ok(Status {
+            state: execution.state.as_str().into(),
+            step: running.map(|step| step.name.clone()),
+            progress: Some(ProgressView {
+                done: cursor.done,
+                total: u32::try_from(view.steps.len()).unwrap_or(u32::MAX),
+            }),
+            log: LogView {
+                text,
+                done: ended && cursor.offset == size,
+                next_cursor: cursor.text(),
+            },
+            approval: view.approval.as_ref().map(views::approval),
+        })
+    }
+}
+
+fn parse_cursor(text: &str) -> Result<Cursor, Refusal> {
+    Cursor::parse(text).ok_or_else(|| {
+        Refusal::invalid(
+            "cursor is not one that get_status gave",
+            "use next_cursor of the last answer, or leave cursor out to begin at the start of the log",
+        )
+    })
+}
+
+/// Whether there is something the caller hasn't seen.
+fn is_news(view: &ExecutionView, seen: &Cursor) -> bool {
+    view.execution.log_size > seen.offset || view.execution.state != seen.state || steps_done(view) != seen.done
+}
+
+fn steps_done(view: &ExecutionView) -> u32 {
+    let over = |state| !matches!(state, StepState::Pending | StepState::Running);
+    u32::try_from(view.steps.iter().filter(|step| over(step.state)).count()).unwrap_or(u32::MAX)
+}
+
+/// The text of a page and how many bytes it stands for. A character that the page cuts waits for the next page,
+/// unless nothing follows; bytes that are no UTF-8 become U+FFFD.
+fn page_text(bytes: &[u8], last: bool) -> (String, usize) {
+    let mut taken = bytes.len();
+    if !last {
+        let tail = bytes.iter().rev().take(4).position(|byte| byte & 0xC0 != 0x80);
+        if let Some(behind) = tail {
+            let start = bytes.len() - 1 - behind;
+            let incomplete = std::str::from_utf8(&bytes[start..]).is_err_and(|error| error.error_len().is_none());
+            if incomplete && start > 0 {
+                taken = start;
+            }
+        }
+    }
+    (String::from_utf8_lossy(&bytes[..taken]).into_owned(), taken)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cursor_survives_and_garbage_does_not() {
+        let cursor = Cursor { offset: 7, state: ExecutionState::Running, done: 2 };
+        assert_eq!(Cursor::parse(&cursor.text()), Some(cursor));
+        for bad in ["", "7", "7.running", "7.running.2.1", "-1.running.2", "7.flying.2", "x.running.2"] {
+            assert_eq!(Cursor::parse(bad), None, "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn pages_cut_no_character() {
+        let text = "aä€😀z".as_bytes();
+        for cut in 1..text.len() {
+            let (first, taken) = page_text(&text[..cut], false);
+            let (rest, _) = page_text(&text[taken..], true);
+            assert!(taken > 0);
+            assert_eq!(format!("{first}{rest}"), "aä€😀z", "cut at {cut}");
+        }
+        assert_eq!(page_text(b"a\xffb", false), ("a\u{fffd}b".into(), 3));
+        assert_eq!(page_text(b"a\xe2\x82", true), ("a\u{fffd}".into(), 3));
+    }
+}
