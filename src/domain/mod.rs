@@ -15,6 +15,7 @@ pub mod outcome;
 pub mod plan;
 pub mod recipe;
 pub mod refusal;
+pub mod similar;
 pub mod target;
 pub mod task;
 pub mod time;
