@@ -16,6 +16,7 @@ pub mod plan;
 pub mod recipe;
 pub mod refusal;
 pub mod signing;
+pub mod similar;
 pub mod target;
 pub mod task;
 pub mod time;

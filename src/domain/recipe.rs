@@ -13,17 +13,20 @@ pub struct Detect {
     pub all_files: Vec<String>,
     /// None of these globs may match a file.
     pub no_files: Vec<String>,
-    /// Each of these manifests must contain its text.
+    /// Each of these manifests must say what is asked of it.
     pub contains: Vec<Contains>,
 }
 
-/// A text that a manifest must contain.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// What a manifest must say.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Contains {
     /// The manifest's path.
     pub file: String,
-    /// What it must contain.
-    pub text: String,
+    /// One of these keys must be there; empty asks for nothing. In TOML and JSON a key is a dotted path
+    /// (`project.optional-dependencies.test`), in a makefile the name of a rule.
+    pub keys: Vec<String>,
+    /// A text that must be in it; with `keys`, in the value of one of them.
+    pub text: Option<String>,
 }
 
 /// The type of a declared parameter.
@@ -39,17 +42,33 @@ pub enum ParameterType {
     List,
 }
 
+/// What the values of a parameter may look like, beside what holds for all of them.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum ValueForm {
+    /// Any text.
+    #[default]
+    Text,
+    /// Letters, digits, `.`, `_` and `-`, such as the name of a module or an extra.
+    Name,
+    /// A path inside the workspace.
+    Path,
+}
+
 /// A value that a caller may give; it only ever becomes whole arguments, never part of a shell text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Parameter {
     /// Its type.
     pub kind: ParameterType,
+    /// What its values may look like.
+    pub form: ValueForm,
     /// For callers.
     pub description: String,
     /// Whether the plan needs it.
     pub required: bool,
     /// Inserted when the caller gives nothing.
     pub default: Vec<String>,
+    /// What each value is put into, in place of `{value}`, to become one argument: `.[{value}]`.
+    pub wrap: Option<String>,
     /// Inserted when a boolean is true.
     pub when_true: Vec<String>,
     /// Each value must be one of these; empty allows any.
@@ -76,8 +95,8 @@ pub struct RecipeStep {
     pub name: String,
     /// In words.
     pub summary: String,
-    /// Arguments; one that is exactly `{name}` is replaced by the arguments of that parameter, and `{file:GLOB}` by
-    /// the first file that matches.
+    /// Arguments; one that is exactly `{name}` is replaced by the arguments of that parameter, and `{file:GLOB|GLOB}`
+    /// by the first file that matches the first glob that matches any.
     pub argv: Vec<String>,
     /// The intents it is part of; empty is all that the recipe serves.
     pub intents: Vec<String>,
@@ -85,14 +104,24 @@ pub struct RecipeStep {
     pub if_files: Vec<String>,
     /// Only if none of these globs matches a file.
     pub unless_files: Vec<String>,
-    /// Only if each of these manifests contains its text.
+    /// Only if each of these manifests says what is asked of it.
     pub if_contains: Vec<Contains>,
+    /// Only if none of these manifests says so.
+    pub unless_contains: Vec<Contains>,
+    /// Only if each of these parameters has a value.
+    pub if_parameters: Vec<String>,
+    /// Only if none of these parameters has a value.
+    pub unless_parameters: Vec<String>,
+    /// Tools that this step needs beside those of its variant.
+    pub needs: Vec<ToolNeed>,
     /// Relative to the workspace.
     pub cwd: String,
     /// Environment for this step.
     pub env: BTreeMap<String, String>,
     /// What it does to the world.
     pub effects: Vec<Effect>,
+    /// Whether it only prepares for others: a plan of such steps alone would do nothing that was asked for.
+    pub setup: bool,
     /// Whether it may be started again when the infrastructure was lost.
     pub repeatable: bool,
     /// From start to end, in seconds; the target's limit without it.

@@ -1,0 +1,78 @@
+//! A plan in words that a caller may read and a person can approve.
+
+use super::choose::{Choice, Fitting};
+use super::resolve::{self, resolve};
+use crate::domain::Target;
+use crate::domain::plan::{Effect, PlanStep};
+use crate::domain::task::TaskSpec;
+
+/// What there is to tell.
+pub(super) struct Story<'a> {
+    pub task: &'a TaskSpec,
+    pub target: &'a Target,
+    pub fitting: &'a Fitting<'a>,
+    pub choice: &'a Choice<'a>,
+    pub steps: &'a [PlanStep],
+    pub approval: Option<&'a str>,
+    /// Steps have no network on the target.
+    pub offline: bool,
+}
+
+/// Why this target, why this recipe, what happens, who is asked.
+pub(super) fn story(story: &Story<'_>) -> String {
+    let Story {
+        task,
+        target,
+        fitting,
+        choice,
+        steps,
+        ..
+    } = story;
+    let mut lines = Vec::new();
+    let why = resolve(&task.target_ref, std::slice::from_ref(target)).map(|resolved| resolved.how.because());
+    lines.push(match why {
+        Ok(why) => format!(
+            "Where: {}, because '{}' {why}.",
+            target.name,
+            resolve::shown(task.target_ref.trim())
+        ),
+        Err(_) => format!("Where: {}.", target.name),
+    });
+    let tools: Vec<&str> = choice.variant.needs.iter().map(|need| need.tool.as_str()).collect();
+    let with = if tools.is_empty() {
+        String::new()
+    } else {
+        format!(", with {} of the target", tools.join(" and "))
+    };
+    lines.push(format!(
+        "How: as {}, because {}{with}.",
+        fitting.recipe.title, fitting.because
+    ));
+    for (index, step) in steps.iter().enumerate() {
+        let effects: Vec<&str> = step.effects.iter().map(|effect| in_words(*effect)).collect();
+        let effects = if effects.is_empty() {
+            String::new()
+        } else {
+            format!(" ({})", effects.join(", "))
+        };
+        lines.push(format!("Step {}, {}: {}{effects}.", index + 1, step.name, step.summary));
+    }
+    if story.offline && steps.iter().any(|step| step.effects.contains(&Effect::Network)) {
+        lines
+            .push("Note: steps have no network on this target; what they would download must be there already.".into());
+    }
+    lines.push(match story.approval {
+        Some(question) => format!("Approval: {question}, because the target's operator says so."),
+        None => "Approval: nobody is asked first.".to_owned(),
+    });
+    lines.join("\n")
+}
+
+const fn in_words(effect: Effect) -> &'static str {
+    match effect {
+        Effect::Workspace => "writes in its own workspace",
+        Effect::Network => "uses the network",
+        Effect::RunsCode => "runs the project's code",
+        Effect::Target => "changes the target",
+    }
+}

@@ -1,0 +1,4 @@
+//! The integration tests of clawhand: one binary, a module per story.
+
+mod planning;
+mod recipes;
