@@ -3,3 +3,5 @@
 pub mod control;
 pub mod domain;
 pub mod executors;
+pub mod mcp;
+pub mod redact;
