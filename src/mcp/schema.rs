@@ -17,16 +17,34 @@ pub(super) fn input<T: JsonSchema>() -> JsonObject {
     )
 }
 
-/// The schema of what a tool gives.
+/// The schema of what a tool gives: the answer, or a refusal. Some clients check the structured content of an error
+/// against it too, and would show their own complaint in place of the refusal.
 pub(super) fn output<T: JsonSchema>() -> JsonObject {
-    flat_object(
+    let mut object = flat_object(
         SchemaSettings::draft2020_12()
             .for_serialize()
             .with(|settings| settings.inline_subschemas = true)
             .into_generator()
             .into_root_schema_for::<T>()
             .to_value(),
-    )
+    );
+    let required = object.remove("required").unwrap_or_else(|| json!([]));
+    object.insert("anyOf".into(), json!([{ "required": required }, refusal()]));
+    object
+}
+
+/// The schema of a [`Refusal`](crate::domain::Refusal).
+fn refusal() -> Value {
+    json!({
+        "description": "A refusal, with isError.",
+        "properties": {
+            "code": { "type": "string" },
+            "message": { "type": "string" },
+            "retryable": { "type": "boolean" },
+            "hint": { "type": "string" },
+        },
+        "required": ["code", "message", "retryable", "hint"],
+    })
 }
 
 fn flat_object(mut schema: Value) -> JsonObject {
@@ -115,11 +133,13 @@ mod tests {
 
     #[test]
     fn schemas_are_flat() {
-        for schema in [
-            input::<SubmitTask>(),
-            input::<RespondToApproval>(),
-            output::<ExecutionResult>(),
-        ] {
+        let mut result = output::<ExecutionResult>();
+        let choices = result.remove("anyOf").expect("an answer or a refusal");
+        assert_eq!(
+            choices[0]["required"],
+            json!(["state", "summary", "artifacts", "steps"])
+        );
+        for schema in [input::<SubmitTask>(), input::<RespondToApproval>(), result] {
             walk(&Value::Object(schema), &mut |object| {
                 for keyword in ["$ref", "$defs", "anyOf", "oneOf", "allOf", "$schema"] {
                     assert!(!object.contains_key(keyword), "{keyword} in {object:?}");

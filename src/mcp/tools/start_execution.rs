@@ -1,7 +1,9 @@
 //! `start_execution`.
 
+use std::sync::Arc;
+
 use rmcp::model::Tool;
-use serde_json::Value;
+use serde_json::json;
 
 use super::{About, Call, Effect, describe};
 use crate::control::contract::{ExecutionStarted, StartExecution};
@@ -19,9 +21,11 @@ pub(super) fn tool() -> Tool {
     // A client that follows the execution as an MCP task gets its outcome as the result of this call (see
     // `executions`), which names the execution and its state but no plan.
     if let Some(schema) = &mut tool.output_schema
-        && let Some(Value::Array(required)) = std::sync::Arc::make_mut(schema).get_mut("required")
+        && let Some(answer) = Arc::make_mut(schema)
+            .get_mut("anyOf")
+            .and_then(|choices| choices.get_mut(0))
     {
-        required.retain(|name| name == "execution_id" || name == "state");
+        answer["required"] = json!(["execution_id", "state"]);
     }
     tool
 }
