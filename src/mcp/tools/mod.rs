@@ -1,0 +1,182 @@
+//! The tools, a file each: what a model reads about it, and its call.
+
+mod cancel_execution;
+mod get_result;
+mod get_status;
+mod list_targets;
+mod list_tasks;
+mod respond_to_approval;
+mod start_execution;
+mod submit_task;
+mod upload_artifact;
+
+use rmcp::model::{JsonObject, Tool, ToolAnnotations};
+use rmcp::service::RequestContext;
+use rmcp::{ErrorData, RoleServer};
+use schemars::JsonSchema;
+use serde::de::DeserializeOwned;
+
+use super::answer::{self, Called};
+use super::{arguments, schema};
+use crate::control::Control;
+use crate::domain::{Actor, Code, Refusal, Scope};
+use crate::redact::Clean;
+pub(super) use get_result::with_links;
+
+/// One call of a tool.
+pub(super) struct Call<'a> {
+    pub(super) control: &'a Control,
+    pub(super) actor: &'a Actor,
+    pub(super) tool: &'a Tool,
+    pub(super) arguments: JsonObject,
+    pub(super) context: &'a RequestContext<RoleServer>,
+}
+
+impl Call<'_> {
+    /// Its arguments, checked against the tool's schema.
+    fn arguments<T: DeserializeOwned>(&mut self) -> Result<T, Clean<Refusal>> {
+        arguments::read(&self.tool.input_schema, std::mem::take(&mut self.arguments))
+    }
+}
+
+/// Every tool, in the order of their names.
+pub(super) fn all() -> Vec<Tool> {
+    vec![
+        cancel_execution::tool(),
+        get_result::tool(),
+        get_status::tool(),
+        list_targets::tool(),
+        list_tasks::tool(),
+        respond_to_approval::tool(),
+        start_execution::tool(),
+        submit_task::tool(),
+        upload_artifact::tool(),
+    ]
+}
+
+/// Whether `actor` may see the tool `name`. Who asked for an execution sees `respond_to_approval` too; that they may
+/// not use it on their own is decided in `control`.
+pub(super) fn visible(name: &str, actor: &Actor) -> bool {
+    match name {
+        "list_targets" => true,
+        "respond_to_approval" => actor.has(Scope::Tasks) || actor.has(Scope::Approve),
+        _ => actor.has(Scope::Tasks),
+    }
+}
+
+/// Does the call.
+pub(super) async fn call(call: Call<'_>) -> Called {
+    let name = call.tool.name.as_ref();
+    if !visible(name, call.actor) {
+        let refusal = Refusal::new(
+            Code::NotAllowed,
+            format!("your key doesn't reach {name}"),
+            "ask the operator for a key with the scope tasks",
+        );
+        return Ok(answer::refused(&answer::own(refusal)).into());
+    }
+    match name {
+        "cancel_execution" => cancel_execution::call(call).await,
+        "get_result" => get_result::call(call).await,
+        "get_status" => get_status::call(call).await,
+        "list_targets" => list_targets::call(call).await,
+        "list_tasks" => list_tasks::call(call).await,
+        "respond_to_approval" => respond_to_approval::call(call).await,
+        "start_execution" => start_execution::call(call).await,
+        "submit_task" => submit_task::call(call).await,
+        "upload_artifact" => upload_artifact::call(call).await,
+        _ => Err(ErrorData::invalid_params("tool not found", None)),
+    }
+}
+
+/// The words about a tool.
+struct About {
+    name: &'static str,
+    title: &'static str,
+    description: &'static str,
+    effect: Effect,
+}
+
+/// What a call does, for the hints that clients show before they allow it.
+enum Effect {
+    /// It changes nothing.
+    Reads,
+    /// It adds a new thing each time.
+    Adds,
+    /// It adds or replaces; a second time changes nothing.
+    Puts,
+    /// It makes things happen on a target.
+    Acts,
+    /// It ends something; a second time changes nothing.
+    Ends,
+}
+
+/// Describes a tool that takes `In` and gives `Out`.
+fn describe<In: JsonSchema, Out: JsonSchema>(about: &About) -> Tool {
+    let (read_only, destructive, idempotent, open_world) = match about.effect {
+        Effect::Reads => (true, false, true, false),
+        Effect::Adds => (false, false, false, false),
+        Effect::Puts => (false, false, true, false),
+        Effect::Acts => (false, true, false, true),
+        Effect::Ends => (false, true, true, false),
+    };
+    let hints = ToolAnnotations::with_title(about.title)
+        .read_only(read_only)
+        .destructive(destructive)
+        .idempotent(idempotent)
+        .open_world(open_world);
+    Tool::new(about.name, about.description, schema::input::<In>())
+        .with_title(about.title)
+        .with_raw_output_schema(schema::output::<Out>().into())
+        .with_annotations(hints)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tools_are_sorted_and_described() {
+        let tools = all();
+        assert!(tools.is_sorted_by(|a, b| a.name < b.name), "the list is deterministic");
+        for tool in &tools {
+            let name = &tool.name;
+            assert!(
+                name.len() <= 64 && name.bytes().all(|b| b.is_ascii_lowercase() || b == b'_'),
+                "{name}"
+            );
+            let description = tool.description.as_deref().unwrap_or_default();
+            assert!(
+                !description.is_empty() && description.len() < 2048,
+                "{name} has a description of its own"
+            );
+            let hints = tool.annotations.as_ref().expect("annotated");
+            assert!(
+                hints.read_only_hint.is_some() && hints.destructive_hint.is_some(),
+                "{name}"
+            );
+            assert!(
+                hints.idempotent_hint.is_some() && hints.open_world_hint.is_some(),
+                "{name}"
+            );
+            assert_eq!(tool.input_schema["type"], "object", "{name}");
+            assert_eq!(
+                tool.output_schema.as_ref().expect("has one")["type"],
+                "object",
+                "{name}"
+            );
+        }
+    }
+
+    #[test]
+    fn scopes_decide_what_is_seen() {
+        let seen = |scopes: &[Scope]| {
+            let mut actor = Actor::local_model("test");
+            actor.scopes = scopes.to_vec();
+            all().iter().filter(|tool| visible(&tool.name, &actor)).count()
+        };
+        assert_eq!(seen(&[]), 1);
+        assert_eq!(seen(&[Scope::Approve]), 2);
+        assert_eq!(seen(&[Scope::Tasks]), 9);
+    }
+}

@@ -1,0 +1,156 @@
+//! The ways in: Streamable HTTP at `/mcp` and standard input and output.
+
+use std::sync::Arc;
+
+use axum::extract::Request;
+use axum::middleware::{Next, from_fn};
+use axum::response::{IntoResponse as _, Response};
+use axum::serve::{Listener, ListenerExt as _};
+use axum::{Json, Router};
+use http::StatusCode;
+use rmcp::ServerHandler;
+use rmcp::transport::streamable_http_server::session::local::LocalSessionManager;
+use rmcp::transport::{StreamableHttpServerConfig, StreamableHttpService};
+use serde::Deserialize;
+use serde_json::json;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use super::answer;
+use super::handler::{Caller, Handler, unauthenticated};
+use crate::control::Control;
+use crate::domain::{Actor, Code, Refusal};
+
+/// What a file in one call may have, before base64.
+const CONTENT: usize = 4 * 1024 * 1024;
+
+/// How MCP over HTTP is served.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct HttpSettings {
+    /// Names by which this server may be called (`Host`), with or without a port. An empty list takes every name.
+    pub allowed_hosts: Vec<String>,
+    /// Web origins whose pages may call, such as `https://claude.ai:443`; `:*` is any port. A request without an
+    /// `Origin` isn't from a page.
+    pub allowed_origins: Vec<String>,
+    /// The largest request in bytes.
+    pub max_body_bytes: usize,
+    /// Keep sessions for clients before 2026-07-28. They then stick to one process.
+    pub legacy_sessions: bool,
+}
+
+impl Default for HttpSettings {
+    fn default() -> Self {
+        Self {
+            allowed_hosts: ["localhost", "127.0.0.1", "::1"].map(str::to_owned).to_vec(),
+            allowed_origins: ["http://localhost:*", "http://127.0.0.1:*", "http://[::1]:*"]
+                .map(str::to_owned)
+                .to_vec(),
+            max_body_bytes: CONTENT / 3 * 4 + 64 * 1024,
+            legacy_sessions: false,
+        }
+    }
+}
+
+/// The route `/mcp`. The layer that puts an [`Actor`] into the request goes around it.
+pub fn routes(settings: &HttpSettings, control: Control, stop: CancellationToken) -> Router {
+    let handler = Handler::new(control, Caller::OfRequest);
+    #[cfg(feature = "conformance")]
+    let handler = super::conformance::Fixtures::beside(handler);
+    http_router(settings, stop, move || handler.clone())
+}
+
+/// The route `/mcp` with a handler of its own for each request.
+pub fn http_router<H: ServerHandler>(
+    settings: &HttpSettings,
+    stop: CancellationToken,
+    handler: impl Fn() -> H + Send + Sync + 'static,
+) -> Router {
+    let config = StreamableHttpServerConfig::default()
+        .with_legacy_session_mode(settings.legacy_sessions)
+        .with_json_response(true)
+        .with_allowed_hosts(settings.allowed_hosts.clone())
+        .with_allowed_origins(settings.allowed_origins.clone())
+        .enforce_origin_validation()
+        .with_max_request_body_bytes(settings.max_body_bytes)
+        .with_cancellation_token(stop);
+    let service = StreamableHttpService::new(move || Ok(handler()), Arc::new(LocalSessionManager::default()), config);
+    let max = settings.max_body_bytes;
+    Router::new()
+        .nest_service("/mcp", service)
+        .layer(from_fn(move |request: Request, next: Next| async move {
+            let response = next.run(request).await;
+            if response.status() == StatusCode::PAYLOAD_TOO_LARGE {
+                too_large(max)
+            } else {
+                response
+            }
+        }))
+        .layer(from_fn(need_actor))
+}
+
+/// Nothing of MCP is reached without an actor, not even the handshake.
+async fn need_actor(request: Request, next: Next) -> Response {
+    if request.extensions().get::<Actor>().is_none() {
+        return refuse(StatusCode::UNAUTHORIZED, unauthenticated());
+    }
+    next.run(request).await
+}
+
+fn too_large(max: usize) -> Response {
+    refuse(
+        StatusCode::PAYLOAD_TOO_LARGE,
+        Refusal::new(
+            Code::TooLarge,
+            format!("the request has more than {max} bytes"),
+            "upload in parts (offset, last), or without content to get an upload_url",
+        ),
+    )
+}
+
+/// A refusal before there is a call to answer: as the error of a JSON-RPC response without an id.
+fn refuse(status: StatusCode, refusal: Refusal) -> Response {
+    let refusal = answer::own(refusal);
+    let error = json!({"code": -32600, "message": refusal.message, "data": answer::form(&refusal)});
+    (status, Json(json!({"jsonrpc": "2.0", "id": null, "error": error}))).into_response()
+}
+
+/// The listener, with every connection's small answers sent at once instead of after a delayed acknowledgement.
+pub fn nodelay(listener: TcpListener) -> impl Listener<Io = tokio::net::TcpStream, Addr = std::net::SocketAddr> {
+    listener.tap_io(|stream| {
+        // A connection that refuses the option works, only slower.
+        let _ = stream.set_nodelay(true);
+    })
+}
+
+/// Why standard input and output stopped serving.
+#[derive(Debug, thiserror::Error)]
+pub enum StdioError {
+    /// The other side spoke something that isn't MCP.
+    #[error("failed to begin mcp over stdio: {0}")]
+    Handshake(String),
+    /// The task that serves it died.
+    #[error("failed to serve mcp over stdio: {0}")]
+    Died(String),
+}
+
+/// Serves one client over standard input and output until it closes them or `stop` is cancelled. Nothing else may
+/// write to standard output meanwhile.
+///
+/// # Errors
+/// When the other side doesn't speak MCP.
+pub async fn serve_stdio(control: Control, actor: Actor, stop: CancellationToken) -> Result<(), StdioError> {
+    use rmcp::service::ServerInitializeError as E;
+    let handler = Handler::new(control, Caller::Fixed(actor));
+    let running = match rmcp::service::serve_server_with_ct(handler, rmcp::transport::stdio(), stop).await {
+        Ok(running) => running,
+        // It went away before it said anything.
+        Err(E::ConnectionClosed(_) | E::Cancelled) => return Ok(()),
+        Err(error) => return Err(StdioError::Handshake(error.to_string())),
+    };
+    running
+        .waiting()
+        .await
+        .map(|_| ())
+        .map_err(|error| StdioError::Died(error.to_string()))
+}
