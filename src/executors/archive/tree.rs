@@ -200,6 +200,7 @@ impl Tree {
             ..Listing::default()
         };
         let paths: Vec<String> = self.nodes.keys().cloned().collect();
+        self.steps = 0;
         for path in paths {
             // Where links lead was walked before, so it can be walked again.
             let Some(file) = self.file_behind(&path) else { continue };

@@ -1,0 +1,4 @@
+//! One integration binary: what the rooms promise, seen from outside.
+
+mod archive;
+mod redact;
