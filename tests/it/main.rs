@@ -2,3 +2,7 @@
 
 mod planning;
 mod recipes;
+//! One integration binary: what the rooms promise, seen from outside.
+
+mod archive;
+mod redact;
