@@ -65,6 +65,8 @@ if [ "$MODE" = all ]; then
 fi
 suite test "$CARGO" test --locked --no-fail-fast -- --skip real_tools
 if [ "$MODE" = all ]; then
+    check build "$CARGO" build --locked --bin clawhand
+    [ "$RC" = 0 ] || exit
     keep_program clawhand
     run_clients
     recipe_tools

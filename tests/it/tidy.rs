@@ -66,7 +66,7 @@ const THIRD_PARTY: &[(&str, &[&str])] = &[
     ("seccompiler", &["executors"]),
     ("sqlx", &["store"]),
     ("tar", &["executors/archive"]),
-    ("toml", &["config", "inventory"]),
+    ("toml", &["config", "inventory", "planner/manifests"]),
     ("tower_http", &["app", "auth", "http", "mcp"]),
     ("tracing_subscriber", &["telemetry"]),
     ("zip", &["executors/archive"]),

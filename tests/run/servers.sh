@@ -21,7 +21,7 @@ as_postgres() {
 }
 
 start_postgres() {
-    local folder log=$LOGS/postgres.log tries port
+    local folder log=$LOGS/postgres.log port
     if ! folder=$(postgres_folder); then
         leave_out postgresql "no server of version 15 or later; install postgresql (tests run on SQLite alone)"
         return
@@ -31,7 +31,7 @@ start_postgres() {
     AT_EXIT+=(stop_postgres)
     [ "$(id -u)" = 0 ] && chown postgres: "$POSTGRES_HOME"
     (as_postgres "$folder/initdb" -D data -U postgres -A trust -E UTF8 --no-locale --no-sync) >"$log" 2>&1
-    for tries in 1 2 3 4 5; do
+    for _ in 1 2 3 4 5; do
         port=$((20000 + RANDOM % 12000))
         # Nothing that these tests check survives a crash of the machine, so nothing waits for the disk.
         (as_postgres "$folder/postgres" -D data -k "$POSTGRES_HOME" -h 127.0.0.1 -p "$port" -F \

@@ -96,7 +96,7 @@ fn a_crate_outside_its_room_is_found() {
         (
             "src/engine/mod.rs",
             "use toml;",
-            "toml belongs in config, inventory only",
+            "toml belongs in config, inventory, planner/manifests only",
         ),
         ("src/store/mod.rs", "use {std::fs, nix::unistd};", "nix belongs"),
         ("src/store/mod.rs", "use ::nix::unistd;", "nix belongs"),
