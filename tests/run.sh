@@ -1,0 +1,74 @@
+#!/usr/bin/env bash
+# The one command that sets everything up and runs every test. docs/decisions/one-test-command.md says why it is made so.
+#
+#   tests/run.sh          everything
+#   tests/run.sh quick    format, lints, unit and integration tests on both databases
+#
+# CARGO                  the cargo to call (default: cargo)
+# CLAWHAND_TEST_CACHE    where downloaded tools are kept between runs (default: target/test-cache)
+# CI=true                leaving a part out is a failure
+set -uo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 2
+
+case "${1:-all}" in
+all | quick) MODE=${1:-all} ;;
+*)
+    sed -n '2,9s/^# \{0,1\}//p' tests/run.sh >&2
+    exit 2
+    ;;
+esac
+
+CARGO=${CARGO:-cargo}
+CACHE=${CLAWHAND_TEST_CACHE:-$PWD/target/test-cache}
+LOGS=$PWD/target/test-logs
+mkdir -p "$CACHE" "$LOGS"
+rm -f "$LOGS"/*.log
+CACHE=$(cd "$CACHE" && pwd)
+
+source tests/run/stages.sh
+source tests/run/tools.sh
+source tests/run/servers.sh
+source tests/run/clients.sh
+trap finish EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM
+
+# What rustc does in a fresh clone is thrown away afterwards: incremental state would only cost time and space.
+[ "${CI:-}" = true ] && export CARGO_INCREMENTAL=0
+export CARGO_TERM_COLOR=never
+
+if ! command -v "$CARGO" >/dev/null; then
+    leave_out "everything" "there is no cargo; install Rust first"
+    FAILED=$((FAILED + 1))
+    exit
+fi
+install_packages
+[ "$MODE" = all ] && prepare_clients
+start_postgres
+start_s3
+
+if "$CARGO" fmt --version >/dev/null 2>&1; then
+    check format "$CARGO" fmt --check
+else
+    leave_out format "cargo has no fmt; rustup component add rustfmt"
+fi
+# Plain is what ships; with all features is what the conformance suite runs. Both build the same dependencies but one.
+if "$CARGO" clippy --version >/dev/null 2>&1; then
+    check clippy "$CARGO" clippy --locked --all-targets -- -D warnings
+    check clippy-all-features "$CARGO" clippy --locked --all-targets --all-features -- -D warnings
+else
+    leave_out clippy "cargo has no clippy; rustup component add clippy"
+fi
+if [ "$MODE" = all ]; then
+    check_dependencies
+    RUSTDOCFLAGS="-D warnings" check doc "$CARGO" doc --locked --no-deps
+fi
+suite test "$CARGO" test --locked --no-fail-fast -- --skip real_tools
+if [ "$MODE" = all ]; then
+    check build "$CARGO" build --locked --bin clawhand
+    [ "$RC" = 0 ] || exit
+    keep_program clawhand
+    run_clients
+    recipe_tools
+    suite recipes "$CARGO" test --locked --test it -- real_tools
+fi
