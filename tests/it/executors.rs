@@ -1,0 +1,3 @@
+//! The contract of executors, told as stories; on the local executor with the real supervisor, and on the fake as far
+//! as it can do the same.
+fn x() {}
