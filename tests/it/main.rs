@@ -16,3 +16,6 @@ mod redact;
 )]
 
 mod tidy;
+//! The integration tests: one program.
+
+mod executors;

@@ -1,0 +1,320 @@
+//! The folders and files that the local executor and its supervisors share, and how they are written.
+//!
+//! ```text
+//! <runs>/<execution>/           0711, clawhand's
+//!   work/  home/  tmp/          0700, the run user's
+//!   attempts/                   0700, clawhand's
+//!     <attempt>/
+//!       spec.json               what to run; without secrets
+//!       lock                    locked by the supervisor for as long as it lives
+//!       started                 written before the work starts: from here on it may have run
+//!       child                   the main process and its session, once there is one
+//!       out                     the output
+//!       cancel                  somebody asked to end it, with the grace
+//!       exit.json               how it ended; nothing of it is left then
+//!       supervisor.log          what the supervisor had to say about itself
+//! ```
+//!
+//! The files are read by later versions of clawhand while an older supervisor runs: fields are only ever added, with
+//! a default. Never here: a decision. Start reading at [`AttemptFolder`].
+
+use std::collections::BTreeMap;
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read as _, Write as _};
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+
+use nix::fcntl::{FcntlArg, fcntl};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use super::contract::{ExitReport, ProcessLimits};
+use super::tree::Process;
+use crate::domain::{AttemptId, ExecutionId, UnixMs};
+
+/// Where the parts of an execution's run folder are.
+#[derive(Debug, Clone)]
+pub(super) struct RunFolder {
+    path: PathBuf,
+}
+
+impl RunFolder {
+    pub(super) fn of(runs: &Path, execution: ExecutionId) -> Self {
+        Self {
+            path: runs.join(execution.to_string()),
+        }
+    }
+
+    /// The run folder that a work folder is part of.
+    pub(super) fn around(work: &Path) -> Option<Self> {
+        work.parent().map(|path| Self {
+            path: path.to_path_buf(),
+        })
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+    pub(super) fn work(&self) -> PathBuf {
+        self.path.join("work")
+    }
+    pub(super) fn home(&self) -> PathBuf {
+        self.path.join("home")
+    }
+    pub(super) fn tmp(&self) -> PathBuf {
+        self.path.join("tmp")
+    }
+    pub(super) fn attempts(&self) -> PathBuf {
+        self.path.join("attempts")
+    }
+    pub(super) fn attempt(&self, attempt: AttemptId) -> AttemptFolder {
+        AttemptFolder::at(self.attempts().join(attempt.to_string()))
+    }
+}
+
+/// What a supervisor is to run. Everything but the secrets, which it gets through a pipe.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct Spec {
+    pub attempt: AttemptId,
+    pub asked_at: UnixMs,
+    pub argv: Vec<String>,
+    /// The workspace, absolute.
+    pub work: PathBuf,
+    /// Relative to the workspace.
+    pub cwd: String,
+    pub env: BTreeMap<String, String>,
+    pub timeout_ms: u64,
+    pub grace_ms: u64,
+    pub max_output_bytes: u64,
+    pub limits: ProcessLimits,
+    pub confine: Confine,
+}
+
+/// What the work may reach.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct Confine {
+    /// User and group number; none runs it as who the supervisor is.
+    pub user: Option<(u32, u32)>,
+    /// Whether it may use the network.
+    pub network: bool,
+    /// Folders it may change.
+    pub writable: Vec<PathBuf>,
+    /// What it may read even though it lies in something hidden.
+    pub readable: Vec<PathBuf>,
+    /// What it may not read: everything else of the system is readable as far as the run user may.
+    pub hidden: Vec<PathBuf>,
+}
+
+/// Written and synced before the work starts.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct Started {
+    pub supervisor: Process,
+    pub boot_id: String,
+}
+
+/// The main process; its number is that of its session too.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct ChildNote {
+    pub process: Process,
+}
+
+/// Somebody asked to end the attempt.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct CancelNote {
+    pub grace_ms: u64,
+}
+
+/// How the attempt ended.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct ExitNote {
+    pub report: ExitReport,
+    pub boot_id: String,
+    /// What was enforced on it, in the words of `Facts::isolation`.
+    #[serde(default)]
+    pub isolation: Vec<String>,
+}
+
+/// The folder of one attempt.
+#[derive(Debug, Clone)]
+pub(super) struct AttemptFolder {
+    path: PathBuf,
+}
+
+impl AttemptFolder {
+    /// Room for the exit note that is kept from the start, so that a full disk can't lose it.
+    const EXIT_ROOM: usize = 4096;
+
+    pub(super) fn at(path: PathBuf) -> Self {
+        Self { path }
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+    pub(super) fn out(&self) -> PathBuf {
+        self.path.join("out")
+    }
+    pub(super) fn log(&self) -> PathBuf {
+        self.path.join("supervisor.log")
+    }
+    /// The run folder that this is part of.
+    pub(super) fn run_folder(&self) -> &Path {
+        self.path.parent().and_then(Path::parent).unwrap_or(&self.path)
+    }
+    /// The attempt's id as text, which marks the environment of its processes.
+    pub(super) fn marker(&self) -> String {
+        self.path
+            .file_name()
+            .map(|name| name.to_string_lossy().into_owned())
+            .unwrap_or_default()
+    }
+
+    pub(super) fn spec(&self) -> io::Result<Option<Spec>> {
+        read_json(&self.path.join("spec.json"))
+    }
+    pub(super) fn write_spec(&self, spec: &Spec) -> io::Result<()> {
+        write_durably(&self.path.join("spec.json"), spec)
+    }
+    pub(super) fn started(&self) -> io::Result<Option<Started>> {
+        read_json(&self.path.join("started"))
+    }
+    pub(super) fn write_started(&self, started: &Started) -> io::Result<()> {
+        write_durably(&self.path.join("started"), started)
+    }
+    pub(super) fn child(&self) -> io::Result<Option<ChildNote>> {
+        read_json(&self.path.join("child"))
+    }
+    /// Not synced: it only matters while the system stays up.
+    pub(super) fn write_child(&self, child: &ChildNote) -> io::Result<()> {
+        let new = self.path.join("child.new");
+        std::fs::write(&new, serde_json::to_vec(child)?)?;
+        std::fs::rename(new, self.path.join("child"))
+    }
+    pub(super) fn cancel(&self) -> io::Result<Option<CancelNote>> {
+        read_json(&self.path.join("cancel"))
+    }
+    pub(super) fn write_cancel(&self, note: &CancelNote) -> io::Result<()> {
+        write_durably(&self.path.join("cancel"), note)
+    }
+    pub(super) fn exit(&self) -> io::Result<Option<ExitNote>> {
+        read_json(&self.path.join("exit.json"))
+    }
+
+    /// Takes the room that the exit note will need.
+    pub(super) fn reserve_exit(&self) -> io::Result<File> {
+        let mut file = create_private(&self.path.join("exit.json.new"))?;
+        file.write_all(&[b' '; Self::EXIT_ROOM])?;
+        file.sync_all()?;
+        Ok(file)
+    }
+
+    /// Writes the exit note into the room that was kept for it: the last thing that a supervisor does.
+    pub(super) fn write_exit(&self, room: &File, note: &ExitNote) -> io::Result<()> {
+        use std::os::unix::fs::FileExt as _;
+        let mut text = serde_json::to_vec(note)?;
+        // Padded with spaces instead of truncated first: a half-written note must never be taken for a short one.
+        text.resize(text.len().max(Self::EXIT_ROOM), b' ');
+        room.write_all_at(&text, 0)?;
+        room.sync_all()?;
+        std::fs::rename(self.path.join("exit.json.new"), self.path.join("exit.json"))?;
+        sync_folder(&self.path)
+    }
+
+    /// Takes the lock that says "a supervisor lives", or tells that another has it. The lock goes with the returned
+    /// file, however the process ends.
+    pub(super) fn take_lock(&self) -> io::Result<Option<File>> {
+        let file = OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .read(true)
+            .write(true)
+            .mode(0o600)
+            .open(self.path.join("lock"))?;
+        match fcntl(&file, FcntlArg::F_OFD_SETLK(&whole_file())) {
+            Ok(_) => Ok(Some(file)),
+            Err(nix::Error::EAGAIN | nix::Error::EACCES) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Whether a supervisor lives. Asks without locking: a lock taken to look would turn away a supervisor that
+    /// starts in the same moment.
+    pub(super) fn is_locked(&self) -> io::Result<bool> {
+        let Some(file) = absent_is_none(File::open(self.path.join("lock")))? else {
+            return Ok(false);
+        };
+        let mut lock = whole_file();
+        fcntl(&file, FcntlArg::F_OFD_GETLK(&mut lock))?;
+        Ok(i32::from(lock.l_type) != libc::F_UNLCK)
+    }
+}
+
+fn whole_file() -> libc::flock {
+    // Casts of small constants whose C types differ between platforms.
+    #[allow(clippy::cast_possible_truncation)]
+    libc::flock {
+        l_type: libc::F_WRLCK as libc::c_short,
+        l_whence: libc::SEEK_SET as libc::c_short,
+        l_start: 0,
+        l_len: 0,
+        l_pid: 0,
+    }
+}
+
+/// This boot of the system. Process numbers of another boot mean nothing.
+pub(super) fn boot_id() -> io::Result<String> {
+    Ok(std::fs::read_to_string("/proc/sys/kernel/random/boot_id")?
+        .trim()
+        .to_owned())
+}
+
+/// A missing file is `None`.
+pub(super) fn absent_is_none<T>(result: io::Result<T>) -> io::Result<Option<T>> {
+    match result {
+        Ok(value) => Ok(Some(value)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Makes a folder with exactly this mode, whatever the umask; one that is there already gets the mode.
+pub(super) fn make_folder(path: &Path, mode: u32) -> io::Result<()> {
+    match std::fs::create_dir(path) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+        _ => {}
+    }
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))
+}
+
+/// Makes what was created or renamed in a folder last.
+pub(super) fn sync_folder(path: &Path) -> io::Result<()> {
+    File::open(path)?.sync_all()
+}
+
+fn create_private(path: &Path) -> io::Result<File> {
+    OpenOptions::new()
+        .create(true)
+        .truncate(true)
+        .write(true)
+        .mode(0o600)
+        .open(path)
+}
+
+fn write_durably<T: Serialize>(path: &Path, value: &T) -> io::Result<()> {
+    // Two that start the same attempt at once must not write into one another's text.
+    let new = path.with_extension(format!("{}.new", uuid::Uuid::now_v7().simple()));
+    let mut file = create_private(&new)?;
+    file.write_all(&serde_json::to_vec(value)?)?;
+    file.sync_all()?;
+    std::fs::rename(&new, path)?;
+    path.parent().map_or(Ok(()), sync_folder)
+}
+
+fn read_json<T: DeserializeOwned>(path: &Path) -> io::Result<Option<T>> {
+    let Some(mut file) = absent_is_none(File::open(path))? else {
+        return Ok(None);
+    };
+    let mut text = Vec::new();
+    file.read_to_end(&mut text)?;
+    Ok(Some(serde_json::from_slice(&text)?))
+}

@@ -1,0 +1,238 @@
+//! What the work may reach: file system (landlock), system calls (seccomp), network (a namespace of its own).
+//!
+//! Everything that can be made beforehand is made in [`Confinement::prepare`], before the fork; the child only puts
+//! it on. Landlock is used as far as the kernel has it; a network that is to be off but can't be cut is an error.
+//! Never here: the rules of who may have what, which come in with the spec.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use landlock::{
+    ABI, Access as _, AccessFs, CompatLevel, Compatible as _, Ruleset, RulesetAttr as _, RulesetCreated,
+    RulesetCreatedAttr as _, RulesetStatus, Scope, path_beneath_rules,
+};
+use nix::sched::{CloneFlags, unshare};
+use seccompiler::{
+    BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule,
+};
+
+use super::super::folder::Confine;
+
+/// The newest rules this was written for; the kernel may know fewer.
+const LANDLOCK: ABI = ABI::V9;
+
+/// Rules ready to be put on by the child.
+pub(super) struct Confinement {
+    landlock: Option<RulesetCreated>,
+    calls: BpfProgram,
+    /// Used instead of `calls` when the network is to be off and no namespace can be had.
+    calls_without_sockets: BpfProgram,
+    network: bool,
+}
+
+impl Confinement {
+    /// Makes the rules.
+    pub(super) fn prepare(confine: &Confine) -> io::Result<Self> {
+        Ok(Self {
+            landlock: landlock_rules(confine).ok(),
+            calls: call_filter(Sockets::All)?,
+            calls_without_sockets: call_filter(Sockets::UnixOnly)?,
+            network: confine.network,
+        })
+    }
+
+    /// Cuts the network if it is to be off, while there are privileges to do so. Says whether a namespace does it.
+    pub(super) fn cut_network(&self) -> io::Result<bool> {
+        if self.network {
+            return Ok(false);
+        }
+        let cut = unshare(CloneFlags::CLONE_NEWNET).is_ok() || own_network_as_user()?;
+        if cut {
+            // A loopback that stays down costs the step its loopback; the network is off all the same.
+            let _ = raise_loopback();
+        }
+        Ok(cut)
+    }
+
+    /// Puts the rest on: no new privileges, landlock, seccomp. Says what is enforced.
+    pub(super) fn put_on(self, network_is_cut: bool) -> io::Result<Vec<&'static str>> {
+        let mut enforced = Vec::new();
+        nix::sys::prctl::set_no_new_privs()?;
+        if let Some(rules) = self.landlock {
+            let status = rules.restrict_self().map_err(io::Error::other)?;
+            if status.ruleset != RulesetStatus::NotEnforced {
+                enforced.push("landlock");
+            }
+        }
+        let needs_filter = !self.network && !network_is_cut;
+        let filter = if needs_filter { &self.calls_without_sockets } else { &self.calls };
+        match seccompiler::apply_filter(filter) {
+            Ok(()) => enforced.push("seccomp"),
+            Err(error) if needs_filter => {
+                return Err(io::Error::other(format!("the network could not be cut off: {error}")));
+            }
+            // A kernel without seccomp: the other fences stand.
+            Err(_) => {}
+        }
+        if !self.network {
+            enforced.push("network_isolation");
+        }
+        Ok(enforced)
+    }
+}
+
+fn landlock_rules(confine: &Confine) -> Result<RulesetCreated, landlock::RulesetError> {
+    let all = AccessFs::from_all(LANDLOCK);
+    let read = AccessFs::from_read(LANDLOCK);
+    let device = AccessFs::ReadFile | AccessFs::WriteFile | AccessFs::IoctlDev | AccessFs::ReadDir;
+    Ruleset::default()
+        .set_compatibility(CompatLevel::BestEffort)
+        .handle_access(all)?
+        // Without these a step could signal clawhand and other steps of the same user, or talk to their sockets.
+        .scope(Scope::Signal | Scope::AbstractUnixSocket)?
+        .create()?
+        .add_rules(path_beneath_rules(&confine.writable, all))?
+        .add_rules(path_beneath_rules(["/dev/shm"], all))?
+        .add_rules(path_beneath_rules(DEVICES, device))?
+        .add_rules(path_beneath_rules(readable(confine), read))
+}
+
+/// Devices that ordinary programs expect.
+const DEVICES: [&str; 10] = [
+    "/dev/null",
+    "/dev/zero",
+    "/dev/full",
+    "/dev/random",
+    "/dev/urandom",
+    "/dev/tty",
+    "/dev/ptmx",
+    "/dev/pts",
+    "/dev/fd",
+    "/dev/stdout",
+];
+
+/// The largest number of siblings of a hidden path that are listed one by one.
+const SIBLINGS_MAX: usize = 4096;
+
+/// Everything below `/` that is not hidden. Landlock rules can only allow, so beside a hidden path its siblings are
+/// allowed one by one.
+fn readable(confine: &Confine) -> Vec<PathBuf> {
+    let mut allowed = Vec::new();
+    allow_all_but(Path::new("/"), &confine.hidden, &mut allowed);
+    for path in &confine.readable {
+        // Something private inside something that is allowed stays hidden.
+        let inside: Vec<PathBuf> = confine.hidden.iter().filter(|hidden| hidden.starts_with(path) && *hidden != path).cloned().collect();
+        allow_all_but(path, &inside, &mut allowed);
+    }
+    allowed
+}
+
+fn allow_all_but(folder: &Path, hidden: &[PathBuf], allowed: &mut Vec<PathBuf>) {
+    let whole = folder != Path::new("/") && !hidden.iter().any(|path| path.starts_with(folder));
+    if whole {
+        allowed.push(folder.to_path_buf());
+        return;
+    }
+    let Ok(entries) = std::fs::read_dir(folder) else {
+        return;
+    };
+    for entry in entries.flatten().take(SIBLINGS_MAX) {
+        // A rule on a link would allow what it leads to, hidden or not; what is allowed has a rule of its own.
+        if entry.file_type().is_ok_and(|kind| kind.is_symlink()) {
+            continue;
+        }
+        let path = entry.path();
+        if !hidden.contains(&path) {
+            allow_all_but(&path, hidden, allowed);
+        }
+    }
+}
+
+/// A network namespace inside a user namespace in which the user is itself; false where the kernel has none for us.
+fn own_network_as_user() -> io::Result<bool> {
+    let (user, group) = (nix::unistd::geteuid(), nix::unistd::getegid());
+    if unshare(CloneFlags::CLONE_NEWUSER | CloneFlags::CLONE_NEWNET).is_err() {
+        return Ok(false);
+    }
+    // From here on there is no way back: without the maps the step would be nobody and own nothing.
+    std::fs::write("/proc/self/setgroups", "deny")?;
+    std::fs::write("/proc/self/uid_map", format!("{user} {user} 1"))?;
+    std::fs::write("/proc/self/gid_map", format!("{group} {group} 1"))?;
+    Ok(true)
+}
+
+fn raise_loopback() -> io::Result<()> {
+    // SAFETY: makes a socket; the result is checked.
+    let socket = unsafe { libc::socket(libc::AF_INET, libc::SOCK_DGRAM | libc::SOCK_CLOEXEC, 0) };
+    if socket < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the kernel just gave us this descriptor.
+    let socket = unsafe { OwnedFd::from_raw_fd(socket) };
+    // SAFETY: all zeros is a valid ifreq.
+    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+    for (to, from) in request.ifr_name.iter_mut().zip(b"lo") {
+        *to = libc::c_char::from_ne_bytes([*from]);
+    }
+    request.ifr_ifru.ifru_flags = libc::c_short::try_from(libc::IFF_UP | libc::IFF_RUNNING).unwrap_or(0);
+    // SAFETY: the request outlives the call and is what SIOCSIFFLAGS reads.
+    match unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFFLAGS, &raw const request) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// Which sockets may be made.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Sockets {
+    All,
+    UnixOnly,
+}
+
+/// Calls that no build or test needs and that reach into the kernel or into other processes' things. io_uring is
+/// among them because it makes sockets past this very filter.
+const DENIED: [i64; 25] = [
+    libc::SYS_io_uring_setup,
+    libc::SYS_io_uring_enter,
+    libc::SYS_io_uring_register,
+    libc::SYS_keyctl,
+    libc::SYS_add_key,
+    libc::SYS_request_key,
+    libc::SYS_bpf,
+    libc::SYS_perf_event_open,
+    libc::SYS_userfaultfd,
+    libc::SYS_kexec_load,
+    libc::SYS_kexec_file_load,
+    libc::SYS_init_module,
+    libc::SYS_finit_module,
+    libc::SYS_delete_module,
+    libc::SYS_mount,
+    libc::SYS_umount2,
+    libc::SYS_pivot_root,
+    libc::SYS_move_mount,
+    libc::SYS_open_tree,
+    libc::SYS_fsopen,
+    libc::SYS_setns,
+    libc::SYS_open_by_handle_at,
+    libc::SYS_swapon,
+    libc::SYS_swapoff,
+    libc::SYS_reboot,
+];
+
+fn call_filter(sockets: Sockets) -> io::Result<BpfProgram> {
+    let mut rules: BTreeMap<i64, Vec<SeccompRule>> = DENIED.into_iter().map(|call| (call, Vec::new())).collect();
+    if sockets == Sockets::UnixOnly {
+        let family = u64::try_from(libc::AF_UNIX).map_err(io::Error::other)?;
+        let not_unix = SeccompCondition::new(0, SeccompCmpArgLen::Dword, SeccompCmpOp::Ne, family)
+            .and_then(|condition| SeccompRule::new(vec![condition]))
+            .map_err(io::Error::other)?;
+        rules.insert(libc::SYS_socket, vec![not_unix]);
+    }
+    let errno = u32::try_from(libc::EPERM).map_err(io::Error::other)?;
+    let arch = std::env::consts::ARCH.try_into().map_err(io::Error::other)?;
+    SeccompFilter::new(rules, SeccompAction::Allow, SeccompAction::Errno(errno), arch)
+        .and_then(BpfProgram::try_from)
+        .map_err(io::Error::other)
+}

@@ -1,0 +1,10 @@
+//! The contract of executors, told as stories; on the local executor with the real supervisor, and on the fake as far
+//! as it can do the same.
+
+mod confined;
+mod contract;
+mod files;
+mod lost;
+mod output;
+mod rig;
+mod tree;
