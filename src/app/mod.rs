@@ -19,7 +19,7 @@ use crate::control::{self, Control, ControlSettings};
 use crate::domain::signing::SigningKey;
 use crate::domain::{Clock, ExecutionId};
 use crate::engine::{self, Engine, EngineSettings};
-use crate::executors::{ExecutorSettings, Executors};
+use crate::executors::{Executors, LocalSettings};
 use crate::inventory::Inventory;
 use crate::lifecycle::Lifecycle;
 use crate::redact::Vault;
@@ -56,16 +56,21 @@ impl Home {
         let folders = make_folders(&config.data)?;
         let clock = system_clock();
         let store = open_store(&config).await?;
-        store.migrate().await.context("the database can't be brought up to date")?;
+        store
+            .migrate()
+            .await
+            .context("the database can't be brought up to date")?;
         let inventory = open_inventory(&config.targets)?;
         let blobs = Blobs::open(&blob_settings(&config, environment, &folders.scratch))
             .context("the artifact store can't be opened")?;
-        let executors = Executors::new(ExecutorSettings {
+        let executors = Executors::new(LocalSettings {
             runs: folders.runs,
             program: std::env::current_exe().context("clawhand can't find its own program file")?,
-            path: environment.get("PATH").unwrap_or("/usr/local/bin:/usr/bin:/bin").to_owned(),
-            hidden: vec![config.data.clone()],
-            clock: clock.clone(),
+            path: environment
+                .get("PATH")
+                .unwrap_or("/usr/local/bin:/usr/bin:/bin")
+                .to_owned(),
+            now: clock.clone(),
         });
         Ok(Self {
             signing: key_file::open(&config.data.join("secret.key"))?,
@@ -196,7 +201,11 @@ pub async fn open_store(config: &Config) -> anyhow::Result<Store> {
 pub fn open_inventory(folder: &Path) -> anyhow::Result<Inventory> {
     Inventory::open(folder).map_err(|problems| {
         let lines: Vec<_> = problems.iter().map(ToString::to_string).collect();
-        anyhow::anyhow!("the targets in {} have mistakes:\n{}", folder.display(), lines.join("\n"))
+        anyhow::anyhow!(
+            "the targets in {} have mistakes:\n{}",
+            folder.display(),
+            lines.join("\n")
+        )
     })
 }
 
@@ -234,7 +243,10 @@ fn make_folders(data: &Path) -> anyhow::Result<Folders> {
     let open = std::fs::Permissions::from_mode(0o711);
     for folder in [data, &folders.scratch, &folders.runs] {
         std::fs::create_dir_all(folder).with_context(|| {
-            format!("can't make the folder {}: set CLAWHAND_DATA to one that can be written", folder.display())
+            format!(
+                "can't make the folder {}: set CLAWHAND_DATA to one that can be written",
+                folder.display()
+            )
         })?;
     }
     for folder in [data, &folders.runs] {

@@ -22,7 +22,11 @@ use crate::{http, mcp};
 pub async fn over_http(home: &Home, lifecycle: &Lifecycle) -> anyhow::Result<()> {
     let listener = listen(home).await?;
     let address = listener.local_addr().context("the listener has no address")?;
-    let loopback = if address.ip().is_loopback() { Loopback::Only } else { Loopback::No };
+    let loopback = if address.ip().is_loopback() {
+        Loopback::Only
+    } else {
+        Loopback::No
+    };
     home.start_listening(lifecycle);
     let control = home.control(Some(public_url(&home.config, address)));
     if home.config.worker.enabled {
@@ -44,7 +48,9 @@ pub async fn over_http(home: &Home, lifecycle: &Lifecycle) -> anyhow::Result<()>
     let keys = home.keys();
     let mcp = mcp::routes(&settings, control.clone(), lifecycle.soft())
         .layer(from_fn_with_state(Guard::new(keys, loopback), guard));
-    let router: Router = mcp.merge(http::router(control, home.store.clone())).layer(CatchPanicLayer::new());
+    let router: Router = mcp
+        .merge(http::router(control, home.store.clone()))
+        .layer(CatchPanicLayer::new());
     // Told on standard error in one line that scripts and tests can wait for.
     tracing::info!("listening on http://{address}/mcp");
     let stop = lifecycle.soft();
@@ -108,7 +114,11 @@ fn allowed_hosts(config: &Config, address: SocketAddr) -> Vec<String> {
     if !address.ip().is_unspecified() {
         hosts.push(address.ip().to_string());
     }
-    let public = config.http.public_url.split_once("://").map(|(_, rest)| rest.split('/').next().unwrap_or(rest));
+    let public = config
+        .http
+        .public_url
+        .split_once("://")
+        .map(|(_, rest)| rest.split('/').next().unwrap_or(rest));
     hosts.extend(public.map(str::to_owned));
     hosts.extend(config.http.allowed_hosts.iter().cloned());
     hosts

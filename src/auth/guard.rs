@@ -36,11 +36,18 @@ impl Guard {
     /// Who the caller with this Authorization header is.
     async fn actor(&self, header: Option<&HeaderValue>) -> Result<Actor, Refusal> {
         let unavailable = |_| {
-            Refusal::new(Code::StorageUnavailable, "keys can't be checked now", "try again in a moment")
+            Refusal::new(
+                Code::StorageUnavailable,
+                "keys can't be checked now",
+                "try again in a moment",
+            )
         };
         let Some(header) = header else {
             if self.loopback == Loopback::Only && !self.keys.any().await.map_err(unavailable)? {
-                return Ok(Actor { door: Door::Http, ..Actor::local_model("http") });
+                return Ok(Actor {
+                    door: Door::Http,
+                    ..Actor::local_model("http")
+                });
             }
             return Err(Refusal::new(
                 Code::Unauthenticated,
@@ -85,4 +92,3 @@ pub async fn guard(State(guard): State<Guard>, mut request: Request, next: Next)
 
 /// The scopes a key may be given.
 pub const KEY_SCOPES: [Scope; 2] = [Scope::Tasks, Scope::Approve];
-

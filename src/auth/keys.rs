@@ -139,7 +139,11 @@ impl Keys {
             subject: format!("key:{}", key.id),
             client: key.name,
             door: Door::Http,
-            scopes: key.scopes.into_iter().filter(|scope| *scope != Scope::Operator).collect(),
+            scopes: key
+                .scopes
+                .into_iter()
+                .filter(|scope| *scope != Scope::Operator)
+                .collect(),
         }))
     }
 
@@ -152,7 +156,13 @@ impl Keys {
             if seen.len() >= REMEMBERED {
                 seen.clear();
             }
-            seen.insert(hash, Seen { at: now, key: key.clone() });
+            seen.insert(
+                hash,
+                Seen {
+                    at: now,
+                    key: key.clone(),
+                },
+            );
         }
         Ok(key)
     }

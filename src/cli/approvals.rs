@@ -50,14 +50,32 @@ struct Row {
 pub(super) async fn execute(command: ApprovalsCommand, home: &Home) -> anyhow::Result<u8> {
     let (id, decision, reason) = match command {
         ApprovalsCommand::List { json } => return list(home, Form::of(json)).await,
-        ApprovalsCommand::Allow { id, always: true, reason } => (id, DecisionArg::AllowAlways, reason),
-        ApprovalsCommand::Allow { id, always: false, reason } => (id, DecisionArg::AllowOnce, reason),
+        ApprovalsCommand::Allow {
+            id,
+            always: true,
+            reason,
+        } => (id, DecisionArg::AllowAlways, reason),
+        ApprovalsCommand::Allow {
+            id,
+            always: false,
+            reason,
+        } => (id, DecisionArg::AllowOnce, reason),
         ApprovalsCommand::Deny { id, reason } => (id, DecisionArg::Deny, reason),
     };
-    let respond = RespondToApproval { approval_id: id, decision, reason };
-    let answer = home.control(None).respond_to_approval(&Actor::operator(), respond).await;
+    let respond = RespondToApproval {
+        approval_id: id,
+        decision,
+        reason,
+    };
+    let answer = home
+        .control(None)
+        .respond_to_approval(&Actor::operator(), respond)
+        .await;
     output::answer(Form::Text, answer, |answered: ApprovalAnswered| {
-        output::text(&format!("{}; the execution is {}\n", answered.approval.state, answered.execution.state));
+        output::text(&format!(
+            "{}; the execution is {}\n",
+            answered.approval.state, answered.execution.state
+        ));
     })
 }
 

@@ -64,9 +64,11 @@ async fn get(home: &Home, id: ArtifactId, to: Option<PathBuf>) -> anyhow::Result
         Err(refused) => return Ok(output::refusal(&refused)),
     };
     let mut target: Box<dyn tokio::io::AsyncWrite + Unpin + Send> = match &to {
-        Some(path) => Box::new(tokio::fs::File::create_new(path).await.map_err(|error| {
-            anyhow::anyhow!("{} can't be made: {error}", path.display())
-        })?),
+        Some(path) => Box::new(
+            tokio::fs::File::create_new(path)
+                .await
+                .map_err(|error| anyhow::anyhow!("{} can't be made: {error}", path.display()))?,
+        ),
         None => Box::new(tokio::io::stdout()),
     };
     while let Some(chunk) = body.stream.next().await {

@@ -25,11 +25,19 @@ struct Finding {
 
 impl Finding {
     fn good(part: &str, message: impl Into<String>) -> Self {
-        Self { part: part.into(), ok: true, message: message.into() }
+        Self {
+            part: part.into(),
+            ok: true,
+            message: message.into(),
+        }
     }
 
     fn bad(part: &str, message: impl Into<String>) -> Self {
-        Self { part: part.into(), ok: false, message: message.into() }
+        Self {
+            part: part.into(),
+            ok: false,
+            message: message.into(),
+        }
     }
 }
 
@@ -85,7 +93,11 @@ async fn of_home(home: &Home) -> Vec<Finding> {
         }
         findings.push(match control.probe(target).await {
             Ok(facts) => {
-                let isolation = if facts.isolation.is_empty() { "no".into() } else { facts.isolation.join(", ") };
+                let isolation = if facts.isolation.is_empty() {
+                    "no".into()
+                } else {
+                    facts.isolation.join(", ")
+                };
                 Finding::good(&part, format!("{} tools, {isolation} isolation", facts.tools.len()))
             }
             Err(refusal) => Finding::bad(&part, text(&refusal)),

@@ -83,21 +83,42 @@ pub(super) async fn execute(command: ExecutionsCommand, home: &Home) -> anyhow::
                     .into_iter()
                     .map(|row| {
                         let summary = row.summary.unwrap_or_default();
-                        vec![row.execution_id, row.state, row.target, row.intent, row.created_at, summary]
+                        vec![
+                            row.execution_id,
+                            row.state,
+                            row.target,
+                            row.intent,
+                            row.created_at,
+                            summary,
+                        ]
                     })
                     .collect();
                 output::table(&["EXECUTION", "STATE", "TARGET", "INTENT", "CREATED", "SUMMARY"], &rows);
             })
         }
         ExecutionsCommand::Show { id, json } => {
-            let answer = control.get_result(&actor, GetResult { execution_id: id.to_string() }).await;
-            output::answer(Form::of(json), answer, |result: ExecutionResult| run::show_result(&result))
+            let answer = control
+                .get_result(
+                    &actor,
+                    GetResult {
+                        execution_id: id.to_string(),
+                    },
+                )
+                .await;
+            output::answer(Form::of(json), answer, |result: ExecutionResult| {
+                run::show_result(&result)
+            })
         }
         ExecutionsCommand::Logs { id, follow: wait } => logs(home, &control, &actor, id, wait).await,
         ExecutionsCommand::Cancel { id, reason, json } => {
-            let cancel = CancelExecution { execution_id: id.to_string(), reason };
+            let cancel = CancelExecution {
+                execution_id: id.to_string(),
+                reason,
+            };
             let answer = control.cancel_execution(&actor, cancel).await;
-            output::answer(Form::of(json), answer, |now: StateView| output::text(&format!("{}\n", now.state)))
+            output::answer(Form::of(json), answer, |now: StateView| {
+                output::text(&format!("{}\n", now.state))
+            })
         }
     }
 }
@@ -112,7 +133,12 @@ async fn logs(home: &Home, control: &Control, actor: &Actor, id: ExecutionId, wa
     }
     let mut cursor = None;
     loop {
-        let ask = GetStatus { execution_id: id.to_string(), cursor, wait_ms: None, max_bytes: Some(64 * 1024) };
+        let ask = GetStatus {
+            execution_id: id.to_string(),
+            cursor,
+            wait_ms: None,
+            max_bytes: Some(64 * 1024),
+        };
         let status: Status = match output::read(control.get_status(actor, ask).await)? {
             Ok(status) => status,
             Err(refused) => return Ok(output::refusal(&refused)),
@@ -182,7 +208,15 @@ fn progress_bar() -> ProgressBar {
 }
 
 fn show_progress(bar: &ProgressBar, status: &Status) {
-    let steps = status.progress.as_ref().map(|progress| format!(" {}/{} steps", progress.done, progress.total));
+    let steps = status
+        .progress
+        .as_ref()
+        .map(|progress| format!(" {}/{} steps", progress.done, progress.total));
     let step = status.step.as_ref().map(|step| format!(", {step}"));
-    bar.set_message(format!("{}{}{}", status.state, steps.unwrap_or_default(), step.unwrap_or_default()));
+    bar.set_message(format!(
+        "{}{}{}",
+        status.state,
+        steps.unwrap_or_default(),
+        step.unwrap_or_default()
+    ));
 }

@@ -51,7 +51,12 @@ pub enum KeysCommand {
 pub(super) async fn execute(command: KeysCommand, home: &Home) -> anyhow::Result<u8> {
     let keys = home.keys();
     match command {
-        KeysCommand::Create { name, scopes, expires, json } => {
+        KeysCommand::Create {
+            name,
+            scopes,
+            expires,
+            json,
+        } => {
             let scopes = scopes.into_iter().map(|scope| match scope {
                 KeyScope::Tasks => Scope::Tasks,
                 KeyScope::Approve => Scope::Approve,
@@ -104,7 +109,14 @@ async fn list(home: &Home, form: Form) -> anyhow::Result<u8> {
                 _ => "valid",
             };
             let used = key.last_used_at.map_or_else(|| "never".into(), |at| at.to_string());
-            vec![key.id.to_string(), format!("{}…", key.prefix), state.into(), scopes.join(","), used, key.name.clone()]
+            vec![
+                key.id.to_string(),
+                format!("{}…", key.prefix),
+                state.into(),
+                scopes.join(","),
+                used,
+                key.name.clone(),
+            ]
         })
         .collect();
     output::table(&["KEY", "BEGINS WITH", "STATE", "SCOPES", "LAST USED", "NAME"], &rows);

@@ -51,7 +51,12 @@ pub(super) fn error(error: &anyhow::Error) {
 
 /// Says what was refused and what to do; gives the exit code.
 pub(super) fn refusal(refusal: &Clean<Refusal>) -> u8 {
-    note(&format!("{} {} [{}]", styled(BAD, "refused:"), refusal.message, refusal.code.as_str()));
+    note(&format!(
+        "{} {} [{}]",
+        styled(BAD, "refused:"),
+        refusal.message,
+        refusal.code.as_str()
+    ));
     if !refusal.hint.is_empty() {
         note(&format!("{} {}", styled(NOTE, "hint:"), refusal.hint));
     }
@@ -116,12 +121,21 @@ pub(super) fn state(word: &str) -> String {
 /// Rows below headings, each column as wide as its widest cell.
 pub(super) fn table(headings: &[&str], rows: &[Vec<String>]) {
     let width = |column: usize| {
-        let cells = rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count());
-        cells.chain(headings.get(column).map(|heading| heading.chars().count())).max().unwrap_or(0)
+        let cells = rows
+            .iter()
+            .filter_map(|row| row.get(column))
+            .map(|cell| cell.chars().count());
+        cells
+            .chain(headings.get(column).map(|heading| heading.chars().count()))
+            .max()
+            .unwrap_or(0)
     };
     let widths: Vec<usize> = (0..headings.len()).map(width).collect();
     let line = |cells: &mut dyn Iterator<Item = &str>| {
-        let padded: Vec<String> = cells.zip(&widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
+        let padded: Vec<String> = cells
+            .zip(&widths)
+            .map(|(cell, width)| format!("{cell:<width$}"))
+            .collect();
         padded.join("  ").trim_end().to_owned()
     };
     text(&format!("{}\n", styled(BOLD, &line(&mut headings.iter().copied()))));

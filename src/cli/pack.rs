@@ -11,7 +11,16 @@ use ignore::WalkBuilder;
 
 /// Folders that are made anew by the work, or are about the project rather than of it.
 const LEFT_OUT: [&str; 10] = [
-    ".git", ".hg", ".venv", "venv", "node_modules", "target", "__pycache__", ".pytest_cache", ".tox", ".clawhand",
+    ".git",
+    ".hg",
+    ".venv",
+    "venv",
+    "node_modules",
+    "target",
+    "__pycache__",
+    ".pytest_cache",
+    ".tox",
+    ".clawhand",
 ];
 
 /// Packs `folder` into an unnamed file, read from its start. What `.gitignore` names is left out, and so is

@@ -84,19 +84,34 @@ async fn job(arguments: RunArguments, home: &Home) -> Result<u8, Stop> {
     let uploaded = upload(&arguments, &control, &actor).await?;
     show_plan(uploaded.plan.as_ref());
     for need in &uploaded.needs {
-        output::note(&format!("{} {} ({})", output::styled(output::NOTE, "needs:"), need.message, need.hint));
+        output::note(&format!(
+            "{} {} ({})",
+            output::styled(output::NOTE, "needs:"),
+            need.message,
+            need.hint
+        ));
     }
     if arguments.plan_only {
         if form == Form::Json {
             output::json(&uploaded.plan)?;
         }
-        return Ok(if uploaded.plan.is_some() { exit::SUCCEEDED } else { exit::REFUSED });
+        return Ok(if uploaded.plan.is_some() {
+            exit::SUCCEEDED
+        } else {
+            exit::REFUSED
+        });
     }
-    let start = StartExecution { task_id: uploaded.task_id, idempotency_key: None };
+    let start = StartExecution {
+        task_id: uploaded.task_id,
+        idempotency_key: None,
+    };
     let started: ExecutionStarted = read(control.start_execution(&actor, start).await)?;
     if let Some(approval) = &started.approval {
         let question = approval.question.as_deref().unwrap_or_default();
-        output::note(&format!("{} {question}", output::styled(output::NOTE, "a person is asked:")));
+        output::note(&format!(
+            "{} {question}",
+            output::styled(output::NOTE, "a person is asked:")
+        ));
         output::note(&format!("  answer with: clawhand approvals allow {}", approval.id));
     }
     let id: ExecutionId = started.execution_id.parse().map_err(anyhow::Error::from)?;
@@ -122,7 +137,9 @@ struct Uploaded {
 async fn upload(arguments: &RunArguments, control: &Control, actor: &Actor) -> Result<Uploaded, Stop> {
     let project = std::fs::canonicalize(&arguments.project)
         .map_err(|error| anyhow::anyhow!("{} can't be opened: {error}", arguments.project.display()))?;
-    let name = project.file_name().map_or_else(|| "project".into(), |name| name.to_string_lossy().into_owned());
+    let name = project
+        .file_name()
+        .map_or_else(|| "project".into(), |name| name.to_string_lossy().into_owned());
     let intent = &arguments.intent;
     let submit = SubmitTask {
         goal: arguments.goal.clone().unwrap_or_else(|| format!("{intent} of {name}")),
@@ -140,7 +157,11 @@ async fn upload(arguments: &RunArguments, control: &Control, actor: &Actor) -> R
     let task: TaskSubmitted = read(control.submit_task(actor, submit).await)?;
     let (file, name) = open(&project, name).await?;
     let uploaded: ArtifactUploaded = read(control.upload_file(actor, &task.task_id, &name, file).await)?;
-    Ok(Uploaded { task_id: task.task_id, plan: uploaded.plan, needs: uploaded.needs })
+    Ok(Uploaded {
+        task_id: task.task_id,
+        plan: uploaded.plan,
+        needs: uploaded.needs,
+    })
 }
 
 /// The bytes to upload and their name: a folder is packed, a file goes as it is.
@@ -162,10 +183,6 @@ fn show_plan(plan: Option<&PlanView>) {
     };
     output::note(&output::styled(output::BOLD, "plan"));
     output::note(&format!("  {}", plan.explanation.trim().replace('\n', "\n  ")));
-    for (index, step) in plan.steps.iter().enumerate() {
-        let effects = output::styled(output::DIM, &format!("[{}]", step.effects.join(", ")));
-        output::note(&format!("  {}. {}: {} {effects}", index + 1, step.name, step.summary));
-    }
     let digest = output::styled(output::DIM, &plan.digest);
     output::note(&format!("  risk: {}  {digest}", plan.risk));
 }
@@ -180,7 +197,10 @@ async fn drive(home: &Home, control: &Control, id: ExecutionId, form: Form) -> R
     let interrupted = async {
         let _ = tokio::signal::ctrl_c().await;
         output::note("cancelling; press again to leave it running in the background");
-        let cancel = CancelExecution { execution_id: id.to_string(), reason: Some("interrupted".into()) };
+        let cancel = CancelExecution {
+            execution_id: id.to_string(),
+            reason: Some("interrupted".into()),
+        };
         let _ = control.cancel_execution(&actor, cancel).await;
         let _ = tokio::signal::ctrl_c().await;
     };
@@ -192,7 +212,14 @@ async fn drive(home: &Home, control: &Control, id: ExecutionId, form: Form) -> R
             return Err(anyhow::anyhow!("left alone; follow it with: clawhand executions logs -f {id}").into());
         }
     }
-    let result = control.get_result(&actor, GetResult { execution_id: id.to_string() }).await;
+    let result = control
+        .get_result(
+            &actor,
+            GetResult {
+                execution_id: id.to_string(),
+            },
+        )
+        .await;
     lifecycle.stop();
     lifecycle.run().await.map_err(anyhow::Error::from)?;
     read(result)
@@ -202,8 +229,13 @@ async fn drive(home: &Home, control: &Control, id: ExecutionId, form: Form) -> R
 pub(super) fn show_result(result: &ExecutionResult) {
     let mut out = format!("\n{} {}\n", output::state(&result.state), result.summary);
     for step in &result.steps {
-        let took = step.duration_ms.map(|ms| format!(" in {:.1} s", Duration::from_millis(ms).as_secs_f64()));
-        let code = step.exit_code.filter(|code| *code != 0).map(|code| format!(", exit code {code}"));
+        let took = step
+            .duration_ms
+            .map(|ms| format!(" in {:.1} s", Duration::from_millis(ms).as_secs_f64()));
+        let code = step
+            .exit_code
+            .filter(|code| *code != 0)
+            .map(|code| format!(", exit code {code}"));
         out += &format!(
             "  step {}: {}{}{}\n",
             step.name,
@@ -213,7 +245,10 @@ pub(super) fn show_result(result: &ExecutionResult) {
         );
     }
     if let Some(tests) = &result.tests {
-        out += &format!("tests: {} passed, {} failed, {} skipped\n", tests.passed, tests.failed, tests.skipped);
+        out += &format!(
+            "tests: {} passed, {} failed, {} skipped\n",
+            tests.passed, tests.failed, tests.skipped
+        );
         for name in &tests.passed_names {
             out += &format!("  {} {name}\n", output::styled(output::GOOD, "passed "));
         }
@@ -228,10 +263,18 @@ pub(super) fn show_result(result: &ExecutionResult) {
         }
     }
     for artifact in &result.artifacts {
-        out += &format!("artifact: {} ({} bytes, {})\n", artifact.name, artifact.size, artifact.uri);
+        out += &format!(
+            "artifact: {} ({} bytes, {})\n",
+            artifact.name, artifact.size, artifact.uri
+        );
     }
     if let Some(reason) = &result.reason {
-        out += &format!("{} {} [{}]\n", output::styled(output::BAD, "why:"), reason.message, reason.code);
+        out += &format!(
+            "{} {} [{}]\n",
+            output::styled(output::BAD, "why:"),
+            reason.message,
+            reason.code
+        );
         out += &format!("{} {}\n", output::styled(output::NOTE, "hint:"), reason.hint);
     }
     output::text(&out);

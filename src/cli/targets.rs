@@ -2,8 +2,8 @@
 
 use clap::Subcommand;
 
-use super::output::{self, Form};
 use super::exit;
+use super::output::{self, Form};
 use crate::app::Home;
 use crate::config::Config;
 use crate::control::contract::{ListTargets, TargetList};
@@ -62,7 +62,10 @@ pub(super) async fn execute(command: TargetsCommand, home: &Home) -> anyhow::Res
     match command {
         TargetsCommand::Check => Ok(check(&home.config)),
         TargetsCommand::List { json } => {
-            let answer = home.control(None).list_targets(&Actor::operator(), ListTargets::default()).await;
+            let answer = home
+                .control(None)
+                .list_targets(&Actor::operator(), ListTargets::default())
+                .await;
             output::answer(Form::of(json), answer, |list: TargetList| show_list(&list))
         }
         TargetsCommand::Explain { reference } => Ok(explain(home, &reference)),
@@ -75,7 +78,11 @@ fn show_list(list: &TargetList) {
         .targets
         .iter()
         .map(|target| {
-            let labels: Vec<_> = target.labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
+            let labels: Vec<_> = target
+                .labels
+                .iter()
+                .map(|(key, value)| format!("{key}={value}"))
+                .collect();
             let ready = if target.ready { "yes" } else { "no" };
             vec![
                 target.name.clone(),
@@ -125,9 +132,16 @@ async fn probe(home: &Home, name: &str, form: Form) -> anyhow::Result<u8> {
 
 fn show_facts(facts: &Facts) {
     output::text(&format!("system: {} {}\n", facts.os, facts.arch));
-    let isolation = if facts.isolation.is_empty() { "none".into() } else { facts.isolation.join(", ") };
+    let isolation = if facts.isolation.is_empty() {
+        "none".into()
+    } else {
+        facts.isolation.join(", ")
+    };
     output::text(&format!("isolation: {isolation}\n"));
-    let rows: Vec<Vec<String>> =
-        facts.tools.iter().map(|(name, tool)| vec![name.clone(), tool.version.clone()]).collect();
+    let rows: Vec<Vec<String>> = facts
+        .tools
+        .iter()
+        .map(|(name, tool)| vec![name.clone(), tool.version.clone()])
+        .collect();
     output::table(&["TOOL", "VERSION"], &rows);
 }

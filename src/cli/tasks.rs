@@ -22,14 +22,25 @@ pub struct TasksArguments {
 }
 
 pub(super) async fn execute(arguments: TasksArguments, home: &Home) -> anyhow::Result<u8> {
-    let ask = ListTasks { state: arguments.state, limit: arguments.limit, cursor: None };
+    let ask = ListTasks {
+        state: arguments.state,
+        limit: arguments.limit,
+        cursor: None,
+    };
     let answer = home.control(None).list_tasks(&Actor::operator(), ask).await;
     output::answer(Form::of(arguments.json), answer, |list: TaskList| {
         let rows: Vec<Vec<String>> = list
             .tasks
             .into_iter()
             .map(|task| {
-                vec![task.task_id, task.state, task.target, task.execution_intent, task.created_at, task.project_name]
+                vec![
+                    task.task_id,
+                    task.state,
+                    task.target,
+                    task.execution_intent,
+                    task.created_at,
+                    task.project_name,
+                ]
             })
             .collect();
         output::table(&["TASK", "STATE", "TARGET", "INTENT", "CREATED", "PROJECT"], &rows);

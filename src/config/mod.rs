@@ -3,7 +3,6 @@
 //! The environment is read nowhere else: rooms are handed [`Environment`] or plain values. Unknown keys are errors
 //! with their position. `default.toml` beside this file is the reference and is tested to say the same as the types.
 
-
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 

@@ -58,8 +58,8 @@ impl Control {
                 approval: approval.id,
                 event,
                 state,
-                by: actor.subject.clone(),
-                reason,
+                by: &actor.subject,
+                reason: reason.as_deref(),
                 now,
                 outcome: (decision == Decision::Deny).then_some(&denied),
                 grant: (decision == Decision::AllowAlways).then(|| Grant {
@@ -79,11 +79,16 @@ impl Control {
                     decision = decision.as_str(), "approval answered"
                 );
                 Ok(ApprovalAnswered {
-                    approval: StateView { state: state.as_str().into() },
-                    execution: StateView { state: execution.as_str().into() },
+                    approval: StateView {
+                        state: state.as_str().into(),
+                    },
+                    execution: StateView {
+                        state: execution.as_str().into(),
+                    },
                 })
             }
             Decided::AlreadyDecided(approval) => Err(already(approval.state)),
+            Decided::NotFound => Err(Refusal::not_found("approval")),
         }
     }
 }
@@ -98,7 +103,10 @@ fn may_answer(actor: &Actor, approval: &Approval) -> Result<(), Refusal> {
         return Err(Refusal::new(
             Code::NotAllowed,
             "who asked for an execution can't answer its approval",
-            format!("a person answers it: the operator with `clawhand approvals allow {}`", approval.id),
+            format!(
+                "a person answers it: the operator with `clawhand approvals allow {}`",
+                approval.id
+            ),
         ));
     }
     require(actor, Scope::Approve)

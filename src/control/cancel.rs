@@ -23,6 +23,8 @@ impl Control {
             .await?
             .ok_or_else(|| Refusal::not_found("execution"))?;
         tracing::info!(execution.id = %id, actor.subject = actor.subject, state = state.as_str(), "cancel requested");
-        Ok(StateView { state: state.as_str().into() })
+        Ok(StateView {
+            state: state.as_str().into(),
+        })
     }
 }

@@ -62,7 +62,9 @@ impl Control {
                 )
             }
         })?;
-        self.store().facts_put(&target.name, connection_digest(target), &facts).await?;
+        self.store()
+            .facts_put(&target.name, connection_digest(target), &facts)
+            .await?;
         Ok(facts)
     }
 

@@ -55,7 +55,9 @@ impl Links {
         let Ok(tag) = URL_SAFE_NO_PAD.decode(link.signature) else {
             return false;
         };
-        let signed = self.key.verify(kind.path(), message(link.id, link.expires).as_bytes(), &tag);
+        let signed = self
+            .key
+            .verify(kind.path(), message(link.id, link.expires).as_bytes(), &tag);
         signed && now.0 < link.expires
     }
 }
@@ -85,14 +87,21 @@ mod tests {
         let url = links.make(LinkKind::Upload, "u1", UnixMs(100)).expect("a link");
         let signature = url.split("signature=").nth(1).expect("signed");
         assert!(url.starts_with("https://c/uploads/u1?expires=100&"));
-        let parts = LinkParts { id: "u1", expires: 100, signature };
+        let parts = LinkParts {
+            id: "u1",
+            expires: 100,
+            signature,
+        };
         assert!(links.check(LinkKind::Upload, &parts, UnixMs(99)));
         assert!(!links.check(LinkKind::Upload, &parts, UnixMs(100)), "expired");
         assert!(!links.check(LinkKind::Artifact, &parts, UnixMs(99)), "another kind");
         let forged = [
             LinkParts { id: "u2", ..parts },
             LinkParts { expires: 101, ..parts },
-            LinkParts { signature: "!!", ..parts },
+            LinkParts {
+                signature: "!!",
+                ..parts
+            },
         ];
         for parts in forged {
             assert!(!links.check(LinkKind::Upload, &parts, UnixMs(99)), "{parts:?}");

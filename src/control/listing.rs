@@ -21,7 +21,11 @@ pub(super) fn of(name: &str, file: File) -> Result<Listing, Refusal> {
 fn single(name: &str, mut file: File) -> Result<Listing, Refusal> {
     let broken = |error: std::io::Error| {
         tracing::error!(%error, "an uploaded file can't be read back");
-        Refusal::new(Code::StorageUnavailable, "the uploaded file can't be read back", "upload it again")
+        Refusal::new(
+            Code::StorageUnavailable,
+            "the uploaded file can't be read back",
+            "upload it again",
+        )
     };
     let size = file.metadata().map_err(broken)?.len();
     let mut manifests = BTreeMap::new();
@@ -52,7 +56,11 @@ fn refuse(name: &str, error: &ArchiveError) -> Refusal {
         ),
         ArchiveError::Io(error) => {
             tracing::error!(%error, "an uploaded archive can't be read back");
-            Refusal::new(Code::StorageUnavailable, "the uploaded archive can't be read back", "upload it again")
+            Refusal::new(
+                Code::StorageUnavailable,
+                "the uploaded archive can't be read back",
+                "upload it again",
+            )
         }
     }
 }

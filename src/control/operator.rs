@@ -3,7 +3,9 @@
 use serde::Serialize;
 
 use super::{Answer, Control, require};
-use crate::domain::{Actor, Approval, ApprovalState, Artifact, Execution, ExecutionId, ExecutionState, Refusal, Scope, UnixMs};
+use crate::domain::{
+    Actor, Approval, ApprovalState, Artifact, Execution, ExecutionId, ExecutionState, Refusal, Scope, UnixMs,
+};
 use crate::store::ExecutionFilter;
 
 /// An execution in a list.

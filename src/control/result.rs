@@ -1,8 +1,6 @@
 //! `get_result`: what came of an execution.
 
-use super::contract::{
-    ArtifactView, ExecutionResult, FailureView, GetResult, ReasonView, StepResultView, TestsView,
-};
+use super::contract::{ArtifactView, ExecutionResult, FailureView, GetResult, ReasonView, StepResultView, TestsView};
 use super::links::LinkKind;
 use super::{Answer, Control, require, validate};
 use crate::domain::execution::StepRow;
@@ -50,7 +48,11 @@ impl Control {
         let mut views = Vec::new();
         for artifact in self.store().artifact_outputs(execution).await? {
             let text = self.inline_text(&artifact, &mut room).await?;
-            let link = self.0.rooms.links.make(LinkKind::Artifact, &artifact.id.to_string(), expires);
+            let link = self
+                .0
+                .rooms
+                .links
+                .make(LinkKind::Artifact, &artifact.id.to_string(), expires);
             views.push(ArtifactView {
                 uri: format!("clawhand://artifacts/{}", artifact.id),
                 name: artifact.name,
@@ -86,7 +88,10 @@ fn tests_view(tests: TestSummary) -> TestsView {
         failures: tests
             .failures
             .into_iter()
-            .map(|failure| FailureView { name: failure.name, message: failure.message })
+            .map(|failure| FailureView {
+                name: failure.name,
+                message: failure.message,
+            })
             .collect(),
         passed_names: tests.passed_names,
         skipped_names: tests.skipped_names,

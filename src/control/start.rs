@@ -40,7 +40,10 @@ impl Control {
         let execution = self.new_execution(&task, plan);
         let approval = self.approval_for(&task, &execution, &replanned.target).await?;
         let execution = match &approval {
-            Some(_) => Execution { state: ExecutionState::AwaitingApproval, ..execution },
+            Some(_) => Execution {
+                state: ExecutionState::AwaitingApproval,
+                ..execution
+            },
             None => execution,
         };
         let new = NewExecution {
@@ -51,7 +54,8 @@ impl Control {
         };
         match self.store().execution_insert(&new).await? {
             ExecutionInsert::Inserted => {}
-            ExecutionInsert::Existing(existing, earlier) => return self.attach(existing, earlier, request).await,
+            ExecutionInsert::Existing(existing, earlier) => return self.attach(*existing, earlier, request).await,
+            ExecutionInsert::NoTask => return Err(Refusal::not_found("task")),
             ExecutionInsert::Active(active) => {
                 return Err(Refusal::new(
                     Code::AlreadyStarted,
@@ -144,6 +148,8 @@ fn started(execution: &Execution, approval: Option<&Approval>) -> ExecutionStart
         execution_id: execution.id.to_string(),
         state: execution.state.as_str().into(),
         plan_digest: execution.plan_digest.to_string(),
-        approval: approval.filter(|approval| approval.state == ApprovalState::Open).map(views::approval),
+        approval: approval
+            .filter(|approval| approval.state == ApprovalState::Open)
+            .map(views::approval),
     }
 }

@@ -82,7 +82,12 @@ impl Control {
             ));
         }
         let bytes = match from < size {
-            true => self.store().log_read(execution.id, from, usize::try_from(page).unwrap_or(usize::MAX)).await?.0,
+            true => {
+                self.store()
+                    .log_read(execution.id, from, usize::try_from(page).unwrap_or(usize::MAX))
+                    .await?
+                    .0
+            }
             false => Vec::new(),
         };
         let ended = execution.state.is_terminal();
@@ -152,9 +157,21 @@ mod tests {
 
     #[test]
     fn a_cursor_survives_and_garbage_does_not() {
-        let cursor = Cursor { offset: 7, state: ExecutionState::Running, done: 2 };
+        let cursor = Cursor {
+            offset: 7,
+            state: ExecutionState::Running,
+            done: 2,
+        };
         assert_eq!(Cursor::parse(&cursor.text()), Some(cursor));
-        for bad in ["", "7", "7.running", "7.running.2.1", "-1.running.2", "7.flying.2", "x.running.2"] {
+        for bad in [
+            "",
+            "7",
+            "7.running",
+            "7.running.2.1",
+            "-1.running.2",
+            "7.flying.2",
+            "x.running.2",
+        ] {
             assert_eq!(Cursor::parse(bad), None, "{bad:?}");
         }
     }

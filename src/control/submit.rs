@@ -51,7 +51,7 @@ impl Control {
             TaskInsert::Inserted => task,
             TaskInsert::Existing(earlier) if earlier.request_digest == task.request_digest => {
                 planned = self.replan_leniently(&earlier).await?;
-                earlier
+                *earlier
             }
             TaskInsert::Existing(_) => {
                 return Err(Refusal::new(
@@ -82,7 +82,10 @@ fn check(args: &SubmitTask) -> Result<(), Refusal> {
     validate::text("execution_intent", &args.execution_intent, REFERENCE, Lines::One)?;
     validate::optional("context", args.context.as_deref(), CONTEXT, Lines::Many)?;
     validate::optional("idempotency_key", args.idempotency_key.as_deref(), KEY, Lines::One)?;
-    let inputs = args.inputs.as_ref().and_then(|inputs| serde_json::to_string(inputs).ok());
+    let inputs = args
+        .inputs
+        .as_ref()
+        .and_then(|inputs| serde_json::to_string(inputs).ok());
     if inputs.is_some_and(|json| json.len() > INPUTS) {
         return Err(Refusal::invalid(
             format!("inputs are larger than {INPUTS} bytes"),

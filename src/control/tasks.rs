@@ -14,7 +14,8 @@ impl Control {
     pub(super) async fn task_for(&self, actor: &Actor, id: &str) -> Result<Task, Refusal> {
         let id: TaskId = validate::id("task", id)?;
         let task = self.store().task_get(id).await?;
-        task.filter(|task| actor.sees(&task.owner)).ok_or_else(|| Refusal::not_found("task"))
+        task.filter(|task| actor.sees(&task.owner))
+            .ok_or_else(|| Refusal::not_found("task"))
     }
 
     /// The actor's tasks, newest first.
@@ -86,7 +87,12 @@ impl Control {
         let query = args.query.as_deref().unwrap_or_default().to_lowercase();
         let words: Vec<_> = query.split_whitespace().collect();
         let snapshot = self.0.rooms.inventory.snapshot();
-        let mut targets: Vec<_> = snapshot.targets.iter().filter(|target| mentions(target, &words)).map(entry).collect();
+        let mut targets: Vec<_> = snapshot
+            .targets
+            .iter()
+            .filter(|target| mentions(target, &words))
+            .map(entry)
+            .collect();
         targets.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(TargetList { targets })
     }
@@ -94,7 +100,10 @@ impl Control {
 
 fn mentions(target: &Target, words: &[&str]) -> bool {
     let labels = target.labels.iter().map(|(key, value)| format!("{key}={value}"));
-    let texts = [target.name.clone(), target.description.clone()].into_iter().chain(target.aliases.clone()).chain(labels);
+    let texts = [target.name.clone(), target.description.clone()]
+        .into_iter()
+        .chain(target.aliases.clone())
+        .chain(labels);
     let all = texts.collect::<Vec<_>>().join("\n").to_lowercase();
     words.iter().all(|word| all.contains(word))
 }

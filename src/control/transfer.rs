@@ -34,7 +34,10 @@ impl Control {
     pub async fn read_artifact(&self, actor: &Actor, id: ArtifactId) -> Result<ArtifactBody, Clean<Refusal>> {
         let found = self.artifact_seen(actor, id).await;
         match found {
-            Ok(artifact) => self.body(artifact).await.map_err(|refusal| self.rules().refusal(refusal)),
+            Ok(artifact) => self
+                .body(artifact)
+                .await
+                .map_err(|refusal| self.rules().refusal(refusal)),
             Err(refusal) => Err(self.rules().refusal(refusal)),
         }
     }
@@ -53,7 +56,10 @@ impl Control {
     pub async fn download(&self, link: LinkParts<'_>) -> Result<ArtifactBody, Clean<Refusal>> {
         let opened = self.open_link(link).await;
         match opened {
-            Ok(artifact) => self.body(artifact).await.map_err(|refusal| self.rules().refusal(refusal)),
+            Ok(artifact) => self
+                .body(artifact)
+                .await
+                .map_err(|refusal| self.rules().refusal(refusal)),
             Err(refusal) => Err(self.rules().refusal(refusal)),
         }
     }
@@ -95,7 +101,9 @@ impl Control {
             return Err(bad_link());
         }
         let upload = self.store().upload_get(link.id).await?;
-        let upload = upload.filter(|upload| upload.kind == UploadKind::Link).ok_or_else(bad_link)?;
+        let upload = upload
+            .filter(|upload| upload.kind == UploadKind::Link)
+            .ok_or_else(bad_link)?;
         if !self.store().upload_take(&upload.id, self.now()).await? {
             return Err(bad_link());
         }

@@ -79,7 +79,11 @@ impl Control {
         if args.last != Some(true) {
             let planned = self.replan_leniently(task).await?;
             return Ok(ArtifactUploaded {
-                artifact: UploadedArtifact { name: args.name.clone(), size: now_at, digest: None },
+                artifact: UploadedArtifact {
+                    name: args.name.clone(),
+                    size: now_at,
+                    digest: None,
+                },
                 upload_url: None,
                 upload_expires_at: None,
                 next_offset: Some(now_at),
@@ -133,7 +137,11 @@ impl Control {
         };
         let planned = self.replan_leniently(task).await?;
         Ok(ArtifactUploaded {
-            artifact: UploadedArtifact { name, size: 0, digest: None },
+            artifact: UploadedArtifact {
+                name,
+                size: 0,
+                digest: None,
+            },
             upload_url: Some(url),
             upload_expires_at: Some(upload.expires_at.to_string()),
             next_offset: None,
@@ -189,6 +197,7 @@ impl Control {
         match self.store().artifact_insert_input(&artifact).await? {
             ArtifactInsert::Stored => {}
             ArtifactInsert::TaskStarted => return Err(task_started()),
+            ArtifactInsert::NoTask => return Err(Refusal::not_found("task")),
         }
         tracing::info!(task.id = %task.id, artifact.name = name, size_bytes = stored.size, "artifact uploaded");
         let planned = self.replan_leniently(task).await?;
@@ -218,7 +227,11 @@ impl Control {
                 Ok(file) => listing::of(&name, file),
                 Err(error) => {
                     tracing::error!(%error, "an upload can't be read back from scratch");
-                    Err(Refusal::new(Code::StorageUnavailable, "the upload can't be read back", "upload it again"))
+                    Err(Refusal::new(
+                        Code::StorageUnavailable,
+                        "the upload can't be read back",
+                        "upload it again",
+                    ))
                 }
             }
         });
@@ -237,12 +250,15 @@ fn content(args: &UploadArtifact) -> Result<Option<Bytes>, Refusal> {
             "give one of them",
         )),
         (Some(text), None) => Ok(Some(Bytes::from(text.clone()))),
-        (None, Some(base64)) => STANDARD.decode(base64.as_bytes()).map(|bytes| Some(bytes.into())).map_err(|error| {
-            Refusal::invalid(
-                format!("content_base64 is not base64: {error}"),
-                "use the standard alphabet with padding and no line breaks",
-            )
-        }),
+        (None, Some(base64)) => STANDARD
+            .decode(base64.as_bytes())
+            .map(|bytes| Some(bytes.into()))
+            .map_err(|error| {
+                Refusal::invalid(
+                    format!("content_base64 is not base64: {error}"),
+                    "use the standard alphabet with padding and no line breaks",
+                )
+            }),
         (None, None) => Ok(None),
     }
 }

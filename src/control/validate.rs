@@ -83,8 +83,20 @@ mod tests {
             assert_eq!(artifact_name(good), Ok(()), "{good}");
         }
         for bad in [
-            "", " ", "/etc/passwd", "..", "a/../b", "./a", "a//b", "a/", "a/./b", "a\\b", "a\0b", "a\nb",
-            ".clawhand/venv", ".clawhand",
+            "",
+            " ",
+            "/etc/passwd",
+            "..",
+            "a/../b",
+            "./a",
+            "a//b",
+            "a/",
+            "a/./b",
+            "a\\b",
+            "a\0b",
+            "a\nb",
+            ".clawhand/venv",
+            ".clawhand",
         ] {
             assert!(artifact_name(bad).is_err(), "{bad:?} was taken");
         }
@@ -94,7 +106,12 @@ mod tests {
     #[test]
     fn texts_are_bounded() {
         assert_eq!(text("goal", "two\nlines", 100, Lines::Many), Ok(()));
-        for (value, lines) in [("two\nlines", Lines::One), ("", Lines::Many), ("nul\0", Lines::Many), ("abc", Lines::One)] {
+        for (value, lines) in [
+            ("two\nlines", Lines::One),
+            ("", Lines::Many),
+            ("nul\0", Lines::Many),
+            ("abc", Lines::One),
+        ] {
             assert!(text("goal", value, 2, lines).is_err(), "{value:?} was taken");
         }
     }

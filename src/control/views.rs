@@ -21,7 +21,11 @@ pub(super) fn plan(plan: &Plan) -> PlanView {
             .map(|step| StepView {
                 name: step.name.clone(),
                 summary: step.summary.clone(),
-                effects: step.effects.iter().map(|effect| effect_word(*effect).to_owned()).collect(),
+                effects: step
+                    .effects
+                    .iter()
+                    .map(|effect| effect_word(*effect).to_owned())
+                    .collect(),
             })
             .collect(),
         risk: match plan.risk {

@@ -30,8 +30,13 @@ impl Driver {
                 globs.extend(paths.iter().filter(|path| !plan.outputs.contains(path)).cloned());
             }
         }
-        let limit = CollectLimit { files: FILES, bytes: place.target.limits.max_artifact_bytes };
-        let found = self.reached(async || place.executor.collect(&place.workspace, &globs, limit).await).await?;
+        let limit = CollectLimit {
+            files: FILES,
+            bytes: place.target.limits.max_artifact_bytes,
+        };
+        let found = self
+            .reached(|| async { place.executor.collect(&place.workspace, &globs, limit).await })
+            .await?;
         let found = found.unwrap_or_else(|why| {
             tracing::warn!(execution.id = %self.execution.id, error = why, "outputs can't be collected");
             Default::default()
@@ -54,10 +59,15 @@ impl Driver {
     /// A reader for each step that ran and has results.
     async fn readers(&self) -> Result<Vec<(usize, Reader)>, Halt> {
         let store = &self.shared.rooms.store;
-        let rows = self.stored(async || store.execution_steps(self.execution.id).await).await?;
+        let rows = self
+            .stored(|| async { store.execution_steps(self.execution.id).await })
+            .await?;
         let ran = |index: usize| {
             let state = rows.get(index).map(|row| row.state);
-            matches!(state, Some(StepState::Succeeded | StepState::Failed | StepState::TimedOut))
+            matches!(
+                state,
+                Some(StepState::Succeeded | StepState::Failed | StepState::TimedOut)
+            )
         };
         let steps = self.execution.plan.steps.iter().enumerate();
         let read = steps.filter(|(index, step)| ran(*index) && step.reader != ResultReader::ExitCode);
@@ -71,7 +81,9 @@ impl Driver {
         file: CollectedFile,
         readers: &mut [(usize, Reader)],
     ) -> anyhow::Result<Artifact> {
-        let wanted = readers.iter().any(|(index, _)| reports(&self.execution.plan.steps[*index], &file.name));
+        let wanted = readers
+            .iter()
+            .any(|(index, _)| reports(&self.execution.plan.steps[*index], &file.name));
         let mut report = (wanted && file.size <= REPORT).then(Vec::new);
         let mut source = tokio::fs::File::from_std(file.file);
         let mut writer = self.shared.rooms.blobs.writer().await?;
@@ -79,7 +91,11 @@ impl Driver {
         let mut chunk = vec![0; CHUNK];
         loop {
             let read = source.read(&mut chunk).await?;
-            let piece = if read == 0 { scrubber.finish() } else { scrubber.push(&chunk[..read]) };
+            let piece = if read == 0 {
+                scrubber.finish()
+            } else {
+                scrubber.push(&chunk[..read])
+            };
             writer.write(&piece.clean).await?;
             if let Some(report) = &mut report {
                 report.extend_from_slice(&piece.clean);
@@ -131,14 +147,18 @@ impl Driver {
     async fn read_output(&self, place: &Place, index: usize, reader: &mut Reader) -> Result<(), Halt> {
         let store = &self.shared.rooms.store;
         let index = u32::try_from(index).unwrap_or(u32::MAX);
-        let attempt = self.stored(async || store.attempt_current(self.execution.id, index).await).await?;
+        let attempt = self
+            .stored(|| async { store.attempt_current(self.execution.id, index).await })
+            .await?;
         let handle = attempt.and_then(|attempt| serde_json::from_str::<Handle>(&attempt.handle?).ok());
         let Some(handle) = handle else {
             return Ok(());
         };
         let mut from = 0;
         loop {
-            let seen = self.reached(async || place.executor.observe(&handle, from, CHUNK, LOOK).await).await?;
+            let seen = self
+                .reached(|| async { place.executor.observe(&handle, from, CHUNK, LOOK).await })
+                .await?;
             let Ok(seen) = seen else {
                 return Ok(());
             };

@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
+use super::Halt;
 use super::outcome::{self, StepsEnd};
 use super::worker::{Shared, Signals};
-use super::Halt;
 use crate::domain::{Event, Execution, ExecutionState, StepState, Target, UnixMs};
 use crate::executors::{Connection, Executor, ExecutorError, Input, Workspace};
 use crate::redact::Rules;
@@ -37,7 +37,12 @@ pub(super) struct Place {
 
 impl Driver {
     pub(super) fn new(shared: Shared, execution: Execution, lease: Lease, signals: Signals) -> Self {
-        Self { shared, execution, lease, signals }
+        Self {
+            shared,
+            execution,
+            lease,
+            signals,
+        }
     }
 
     /// Drives to the end, or until it must let go.
@@ -72,7 +77,11 @@ impl Driver {
     fn place(&self) -> Option<Place> {
         let rooms = &self.shared.rooms;
         let snapshot = rooms.inventory.snapshot();
-        let target = snapshot.targets.iter().find(|target| target.name == self.execution.plan.target)?.clone();
+        let target = snapshot
+            .targets
+            .iter()
+            .find(|target| target.name == self.execution.plan.target)?
+            .clone();
         let executor = rooms.executors.for_connection(&Connection::of(&target));
         let mut rules = Rules::builder();
         for (text, shown) in executor.private_texts(self.execution.id) {
@@ -86,7 +95,13 @@ impl Driver {
                 tracing::warn!(target.name = target.name, %error, "a secret can't be read");
             }
         }
-        let rules = rooms.vault.seen().1.iter().fold(rules, |rules, secret| rules.secret(secret)).build();
+        let rules = rooms
+            .vault
+            .seen()
+            .1
+            .iter()
+            .fold(rules, |rules, secret| rules.secret(secret))
+            .build();
         Some(Place {
             workspace: executor.workspace(self.execution.id),
             target,
@@ -105,7 +120,9 @@ impl Driver {
     /// Lays the inputs out. The inner error says why the execution can't start.
     async fn prepare(&self, place: &Place) -> Result<Result<(), String>, Halt> {
         let rooms = &self.shared.rooms;
-        let inputs = self.stored(async || rooms.store.artifact_inputs(self.execution.task).await).await?;
+        let inputs = self
+            .stored(|| async { rooms.store.artifact_inputs(self.execution.task).await })
+            .await?;
         let folder = self.shared.settings.scratch.join(self.execution.id.to_string());
         let made = std::fs::create_dir_all(&folder);
         let prepared = match made {
@@ -136,14 +153,15 @@ impl Driver {
                 mode: 0o644,
             });
         }
-        self.reached(async || place.executor.prepare(self.execution.id, &laid).await.map(|_| ())).await
+        self.reached(|| async { place.executor.prepare(self.execution.id, &laid).await.map(|_| ()) })
+            .await
     }
 
     /// Tries until the target can be reached, as long as the settings allow. The inner error says why not.
-    pub(super) async fn reached<T>(
-        &self,
-        mut attempt: impl AsyncFnMut() -> Result<T, ExecutorError>,
-    ) -> Result<Result<T, String>, Halt> {
+    pub(super) async fn reached<T, F>(&self, mut attempt: impl FnMut() -> F) -> Result<Result<T, String>, Halt>
+    where
+        F: Future<Output = Result<T, ExecutorError>> + Send,
+    {
         let deadline = tokio::time::Instant::now() + self.shared.settings.unreachable;
         loop {
             let error = match attempt().await {
@@ -163,10 +181,10 @@ impl Driver {
     }
 
     /// Writes until the store takes it: the output waits at the executor, nothing is lost by waiting.
-    pub(super) async fn stored<T>(
-        &self,
-        mut write: impl AsyncFnMut() -> Result<T, StoreError>,
-    ) -> Result<T, Halt> {
+    pub(super) async fn stored<T, F>(&self, mut write: impl FnMut() -> F) -> Result<T, Halt>
+    where
+        F: Future<Output = Result<T, StoreError>> + Send,
+    {
         loop {
             match write().await {
                 Ok(value) => return Ok(value),
@@ -199,19 +217,27 @@ impl Driver {
 
     async fn advance(&mut self, event: Event) -> Result<(), Halt> {
         let store = &self.shared.rooms.store;
-        self.execution.state = self.stored(async || store.execution_move(&self.lease, event, self.now()).await).await?;
+        self.execution.state = self
+            .stored(|| async { store.execution_move(&self.lease, event, self.now()).await })
+            .await?;
         Ok(())
     }
 
     /// How the steps ended, as it is stored; used when collecting is entered anew.
     async fn end_of_steps(&self) -> Result<StepsEnd, Halt> {
         let store = &self.shared.rooms.store;
-        let rows = self.stored(async || store.execution_steps(self.execution.id).await).await?;
+        let rows = self
+            .stored(|| async { store.execution_steps(self.execution.id).await })
+            .await?;
         let decisive = rows.iter().find(|row| row.state != StepState::Succeeded);
         Ok(match decisive {
             None => StepsEnd::Succeeded,
             Some(row) if row.state == StepState::TimedOut => StepsEnd::TimedOut { step: row.index },
-            Some(row) => StepsEnd::Failed { step: row.index, exit_code: row.exit_code, why: None },
+            Some(row) => StepsEnd::Failed {
+                step: row.index,
+                exit_code: row.exit_code,
+                why: None,
+            },
         })
     }
 
@@ -238,8 +264,13 @@ impl Driver {
         artifacts: &[crate::domain::Artifact],
     ) -> Result<(), Halt> {
         let store = &self.shared.rooms.store;
-        let finish = async || {
-            let finish = Finish { event, outcome, artifacts, now: self.now() };
+        let finish = || async {
+            let finish = Finish {
+                event,
+                outcome,
+                artifacts,
+                now: self.now(),
+            };
             store.execution_finish(&self.lease, &finish).await
         };
         let state = self.stored(finish).await?;

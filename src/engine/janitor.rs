@@ -50,7 +50,9 @@ impl Engine {
         };
         let now = self.0.rooms.clock.now();
         match self.0.rooms.store.approvals_expire(now, &outcome).await {
-            Ok(expired) => expired.iter().for_each(|id| tracing::info!(execution.id = %id, "an approval lapsed")),
+            Ok(expired) => expired
+                .iter()
+                .for_each(|id| tracing::info!(execution.id = %id, "an approval lapsed")),
             Err(error) => tracing::warn!(%error, "lapsed approvals can't be looked for now"),
         }
     }
@@ -92,7 +94,11 @@ impl Engine {
                     }
                 }
                 if purged.tasks > 0 {
-                    tracing::info!(tasks = purged.tasks, executions = purged.executions, "old tasks deleted");
+                    tracing::info!(
+                        tasks = purged.tasks,
+                        executions = purged.executions,
+                        "old tasks deleted"
+                    );
                 }
             }
             Err(error) => tracing::warn!(%error, "old tasks can't be deleted now"),

@@ -61,37 +61,97 @@ pub(super) fn of(plan: &Plan, end: StepsEnd, tests: Option<TestSummary>) -> (Eve
             let failed = tests.as_ref().is_some_and(|tests| tests.failed > 0);
             let reason = reason(
                 if failed { "tests_failed" } else { "exit_code" },
-                &counted.as_ref().filter(|_| failed).map_or_else(|| said.clone(), |counts| format!("{said}: {counts}")),
+                &counted
+                    .as_ref()
+                    .filter(|_| failed)
+                    .map_or_else(|| said.clone(), |counts| format!("{said}: {counts}")),
                 "read the log and the failures, change the project, and submit it again",
             );
             let summary = counted.map_or(said.clone(), |counts| format!("{said}; {counts}"));
-            (Event::WorkFailed, Outcome { exit_code, summary, tests, reason: Some(reason) })
+            (
+                Event::WorkFailed,
+                Outcome {
+                    exit_code,
+                    summary,
+                    tests,
+                    reason: Some(reason),
+                },
+            )
         }
         StepsEnd::TimedOut { step } => {
             let limit = plan.steps.get(step as usize).map_or(0, |step| step.timeout_s);
             let said = format!("step `{}` ran longer than {limit} s and was ended", name(step));
-            let reason = reason("timeout", &said, "make the step faster, or ask for a longer timeout_s if the target allows it");
-            (Event::TimeoutEnded, Outcome { exit_code: None, summary: said, tests, reason: Some(reason) })
+            let reason = reason(
+                "timeout",
+                &said,
+                "make the step faster, or ask for a longer timeout_s if the target allows it",
+            );
+            (
+                Event::TimeoutEnded,
+                Outcome {
+                    exit_code: None,
+                    summary: said,
+                    tests,
+                    reason: Some(reason),
+                },
+            )
         }
         StepsEnd::Cancelled => {
-            let reason = reason("cancelled", "it was cancelled", "start the task again if it is still wanted");
+            let reason = reason(
+                "cancelled",
+                "it was cancelled",
+                "start the task again if it is still wanted",
+            );
             let summary = "cancelled; what ran was ended".into();
-            (Event::CancelDone, Outcome { exit_code: None, summary, tests, reason: Some(reason) })
+            (
+                Event::CancelDone,
+                Outcome {
+                    exit_code: None,
+                    summary,
+                    tests,
+                    reason: Some(reason),
+                },
+            )
         }
         StepsEnd::Lost { step, why } => {
             let said = format!("how step `{}` ended can't be established: {why}", name(step));
             let hint = "check what the step may have changed before you start the task again";
-            let reason = Reason { retryable: false, ..reason("lost", &said, hint) };
-            (Event::Lost, Outcome { exit_code: None, summary: said, tests, reason: Some(reason) })
+            let reason = Reason {
+                retryable: false,
+                ..reason("lost", &said, hint)
+            };
+            (
+                Event::Lost,
+                Outcome {
+                    exit_code: None,
+                    summary: said,
+                    tests,
+                    reason: Some(reason),
+                },
+            )
         }
         StepsEnd::CouldNotStart { step, why } => {
-            let at = step.map(|step| format!(" at step `{}`", name(step))).unwrap_or_default();
+            let at = step
+                .map(|step| format!(" at step `{}`", name(step)))
+                .unwrap_or_default();
             let said = format!("it could not start{at}: {why}");
             let reason = Reason {
                 retryable: true,
-                ..reason("could_not_start", &said, "start the task again; if it stays so, tell the operator")
+                ..reason(
+                    "could_not_start",
+                    &said,
+                    "start the task again; if it stays so, tell the operator",
+                )
             };
-            (Event::InfraFailed, Outcome { exit_code: None, summary: said, tests, reason: Some(reason) })
+            (
+                Event::InfraFailed,
+                Outcome {
+                    exit_code: None,
+                    summary: said,
+                    tests,
+                    reason: Some(reason),
+                },
+            )
         }
     }
 }
@@ -102,26 +162,61 @@ fn succeeded(plan: &Plan, tests: Option<TestSummary>) -> (Event, Outcome) {
     // A runner that exits 0 although tests failed still means no.
     if tests.as_ref().is_some_and(|tests| tests.failed > 0) {
         let said = counted.unwrap_or_default();
-        let reason = reason("tests_failed", &said, "read the failures, change the project, and submit it again");
-        return (Event::WorkFailed, Outcome { exit_code: Some(0), summary: said, tests, reason: Some(reason) });
+        let reason = reason(
+            "tests_failed",
+            &said,
+            "read the failures, change the project, and submit it again",
+        );
+        return (
+            Event::WorkFailed,
+            Outcome {
+                exit_code: Some(0),
+                summary: said,
+                tests,
+                reason: Some(reason),
+            },
+        );
     }
     let summary = match counted {
         Some(counts) => format!("all {steps} steps succeeded; {counts}"),
         None => format!("all {steps} steps succeeded"),
     };
-    (Event::WorkSucceeded, Outcome { exit_code: Some(0), summary, tests, reason: None })
+    (
+        Event::WorkSucceeded,
+        Outcome {
+            exit_code: Some(0),
+            summary,
+            tests,
+            reason: None,
+        },
+    )
 }
 
 /// The outcome when the operator removed the target.
 pub(super) fn without_target(may_run: bool) -> (Event, Outcome) {
     let said = "the target is no longer configured";
-    let reason = reason("target_gone", said, "choose another target with list_targets and submit the task again");
+    let reason = reason(
+        "target_gone",
+        said,
+        "choose another target with list_targets and submit the task again",
+    );
     let event = if may_run { Event::Lost } else { Event::InfraFailed };
-    (event, Outcome { exit_code: None, summary: said.into(), tests: None, reason: Some(reason) })
+    (
+        event,
+        Outcome {
+            exit_code: None,
+            summary: said.into(),
+            tests: None,
+            reason: Some(reason),
+        },
+    )
 }
 
 fn counts(tests: &TestSummary) -> String {
-    format!("{} passed, {} failed, {} skipped", tests.passed, tests.failed, tests.skipped)
+    format!(
+        "{} passed, {} failed, {} skipped",
+        tests.passed, tests.failed, tests.skipped
+    )
 }
 
 fn reason(code: &str, message: &str, hint: &str) -> Reason {

@@ -32,7 +32,9 @@ impl Driver {
     /// Runs the steps that are not over yet, in order.
     pub(super) async fn steps(&mut self, place: &Place) -> Result<StepsEnd, Halt> {
         let store = &self.shared.rooms.store;
-        let rows = self.stored(async || store.execution_steps(self.execution.id).await).await?;
+        let rows = self
+            .stored(|| async { store.execution_steps(self.execution.id).await })
+            .await?;
         for row in rows {
             let step = self.execution.plan.steps.get(row.index as usize).cloned();
             let (StepState::Pending | StepState::Running, Some(step)) = (row.state, step) else {
@@ -53,7 +55,8 @@ impl Driver {
         let store = &self.shared.rooms.store;
         let mut current = match row.state {
             StepState::Running => {
-                self.stored(async || store.attempt_current(self.execution.id, row.index).await).await?
+                self.stored(|| async { store.attempt_current(self.execution.id, row.index).await })
+                    .await?
             }
             _ => None,
         };
@@ -73,7 +76,10 @@ impl Driver {
             }
             return self.end_step(row.index, step, attempt.id, end).await;
         }
-        Ok(Some(StepsEnd::Lost { step: row.index, why: "it was lost each time it was started".into() }))
+        Ok(Some(StepsEnd::Lost {
+            step: row.index,
+            why: "it was lost each time it was started".into(),
+        }))
     }
 
     /// Stores the intent to start, before anything is started.
@@ -82,12 +88,24 @@ impl Driver {
         let attempt = AttemptId::random();
         let total = self.execution.plan.steps.len();
         let header = format!("== step {} of {total}: {} ({})\n", index + 1, step.name, step.summary);
-        let start = async || {
-            let start = StepStart { index, attempt, header: header.as_bytes(), now: self.now() };
+        let start = || async {
+            let start = StepStart {
+                index,
+                attempt,
+                header: header.as_bytes(),
+                now: self.now(),
+            };
             store.step_start(&self.lease, &start).await
         };
         self.stored(start).await?;
-        Ok(AttemptRow { id: attempt, index, handle: None, raw_offset: 0, last_byte: None, ended: false })
+        Ok(AttemptRow {
+            id: attempt,
+            index,
+            handle: None,
+            raw_offset: 0,
+            last_byte: None,
+            ended: false,
+        })
     }
 
     /// Starts or finds the attempt, and follows it to its end.
@@ -103,7 +121,12 @@ impl Driver {
         self.follow(place, step, attempt, &handle).await
     }
 
-    async fn start(&self, place: &Place, step: &PlanStep, attempt: &AttemptRow) -> Result<Result<Handle, String>, Halt> {
+    async fn start(
+        &self,
+        place: &Place,
+        step: &PlanStep,
+        attempt: &AttemptRow,
+    ) -> Result<Result<Handle, String>, Halt> {
         let secrets = match self.secrets(place) {
             Ok(secrets) => secrets,
             Err(why) => return Ok(Err(why)),
@@ -125,11 +148,14 @@ impl Driver {
                 max_processes: limits.max_processes,
             },
         };
-        let started = self.reached(async || place.executor.start(&place.workspace, &start).await).await?;
+        let started = self
+            .reached(|| async { place.executor.start(&place.workspace, &start).await })
+            .await?;
         if let Ok(handle) = &started {
             let store = &self.shared.rooms.store;
             let json = serde_json::to_string(handle).unwrap_or_default();
-            self.stored(async || store.attempt_handle(&self.lease, attempt.id, &json).await).await?;
+            self.stored(|| async { store.attempt_handle(&self.lease, attempt.id, &json).await })
+                .await?;
         }
         Ok(started)
     }
@@ -193,12 +219,16 @@ impl Driver {
     }
 
     async fn look(&self, place: &Place, handle: &Handle, from: u64) -> Result<Result<Observation, String>, Halt> {
-        self.reached(async || place.executor.observe(handle, from, CHUNK, LOOK).await).await
+        self.reached(|| async { place.executor.observe(handle, from, CHUNK, LOOK).await })
+            .await
     }
 
     async fn end_tree(&self, place: &Place, handle: &Handle) -> Result<(), Halt> {
         let grace = self.shared.settings.grace;
-        if let Err(why) = self.reached(async || place.executor.cancel(handle, grace).await).await? {
+        if let Err(why) = self
+            .reached(|| async { place.executor.cancel(handle, grace).await })
+            .await?
+        {
             tracing::error!(execution.id = %self.execution.id, error = why, "a step can't be ended");
         }
         Ok(())
@@ -213,8 +243,14 @@ impl Driver {
     ) -> Result<Option<StepsEnd>, Halt> {
         let (state, exit_code, end) = judge(index, step, end);
         let store = &self.shared.rooms.store;
-        let finish = async || {
-            let ended = StepEnd { index, attempt, state, exit_code, now: self.now() };
+        let finish = || async {
+            let ended = StepEnd {
+                index,
+                attempt,
+                state,
+                exit_code,
+                now: self.now(),
+            };
             store.step_end(&self.lease, &ended).await
         };
         self.stored(finish).await?;
@@ -226,15 +262,19 @@ impl Driver {
 fn judge(index: u32, step: &PlanStep, end: AttemptEnd) -> (StepState, Option<i32>, Option<StepsEnd>) {
     match end {
         AttemptEnd::Lost(why) => (StepState::Unknown, None, Some(StepsEnd::Lost { step: index, why })),
-        AttemptEnd::NeverStarted(why) => {
-            (StepState::Failed, None, Some(StepsEnd::CouldNotStart { step: Some(index), why }))
-        }
+        AttemptEnd::NeverStarted(why) => (
+            StepState::Failed,
+            None,
+            Some(StepsEnd::CouldNotStart { step: Some(index), why }),
+        ),
         AttemptEnd::Reported(report) if report.cancelled => {
             (StepState::Cancelled, report.exit_code, Some(StepsEnd::Cancelled))
         }
-        AttemptEnd::Reported(report) if report.timed_out => {
-            (StepState::TimedOut, report.exit_code, Some(StepsEnd::TimedOut { step: index }))
-        }
+        AttemptEnd::Reported(report) if report.timed_out => (
+            StepState::TimedOut,
+            report.exit_code,
+            Some(StepsEnd::TimedOut { step: index }),
+        ),
         AttemptEnd::Reported(report) => {
             let code = report.exit_code;
             let accepted = code.is_some_and(|code| code == 0 || step.accepted_exit_codes.contains(&code));
@@ -243,7 +283,15 @@ fn judge(index: u32, step: &PlanStep, end: AttemptEnd) -> (StepState, Option<i32
             }
             let signal = report.signal.map(|signal| format!("it was ended by signal {signal}"));
             let why = report.exec_error.or(signal);
-            (StepState::Failed, code, Some(StepsEnd::Failed { step: index, exit_code: code, why }))
+            (
+                StepState::Failed,
+                code,
+                Some(StepsEnd::Failed {
+                    step: index,
+                    exit_code: code,
+                    why,
+                }),
+            )
         }
     }
 }
@@ -253,8 +301,15 @@ fn stored_end(row: &StepRow) -> StepsEnd {
     match row.state {
         StepState::TimedOut => StepsEnd::TimedOut { step: row.index },
         StepState::Cancelled => StepsEnd::Cancelled,
-        StepState::Unknown => StepsEnd::Lost { step: row.index, why: "a worker before this one lost it".into() },
-        _ => StepsEnd::Failed { step: row.index, exit_code: row.exit_code, why: None },
+        StepState::Unknown => StepsEnd::Lost {
+            step: row.index,
+            why: "a worker before this one lost it".into(),
+        },
+        _ => StepsEnd::Failed {
+            step: row.index,
+            exit_code: row.exit_code,
+            why: None,
+        },
     }
 }
 
@@ -301,7 +356,9 @@ impl<'a> Tape<'a> {
     }
 
     async fn store(&mut self, piece: Piece) -> Result<(), Halt> {
-        let consumed = usize::try_from(piece.consumed).unwrap_or(usize::MAX).min(self.pending.len());
+        let consumed = usize::try_from(piece.consumed)
+            .unwrap_or(usize::MAX)
+            .min(self.pending.len());
         if consumed == 0 && piece.clean.is_empty() {
             return Ok(());
         }
@@ -311,7 +368,7 @@ impl<'a> Tape<'a> {
         self.pending.drain(..consumed);
         self.stored += consumed as u64;
         let store = &self.driver.shared.rooms.store;
-        let append = async || {
+        let append = || async {
             let piece = LogPiece {
                 attempt: Some(self.attempt),
                 raw_offset: self.stored,

@@ -71,11 +71,17 @@ impl Engine {
         while drivers.len() < self.0.settings.parallel && !stop.is_cancelled() {
             match self.claim().await {
                 Ok(Some((execution, lease))) => {
-                    let signals = Signals { stopping: stop.clone(), ..Signals::default() };
+                    let signals = Signals {
+                        stopping: stop.clone(),
+                        ..Signals::default()
+                    };
                     if execution.cancel_requested_at.is_some() {
                         signals.cancel.cancel();
                     }
-                    let held = HeldLease { lease: lease.clone(), signals: signals.clone() };
+                    let held = HeldLease {
+                        lease: lease.clone(),
+                        signals: signals.clone(),
+                    };
                     self.0.held.lock().insert(execution.id, held);
                     drivers.spawn(self.clone().drive(execution, lease, signals));
                 }
@@ -96,7 +102,11 @@ impl Engine {
             let target = snapshot.targets.iter().find(|target| target.name == name);
             target.map_or(u32::MAX, |target| target.limits.max_concurrent)
         };
-        let full: Vec<String> = running.into_iter().filter(|(name, count)| *count >= limit_of(name)).map(|(name, _)| name).collect();
+        let full: Vec<String> = running
+            .into_iter()
+            .filter(|(name, count)| *count >= limit_of(name))
+            .map(|(name, _)| name)
+            .collect();
         let now = rooms.clock.now();
         rooms
             .store
@@ -112,7 +122,9 @@ impl Engine {
 
     async fn drive(self, execution: Execution, lease: Lease, signals: Signals) {
         let id = execution.id;
-        let halt = Driver::new(self.0.clone(), execution, lease.clone(), signals).run().await;
+        let halt = Driver::new(self.0.clone(), execution, lease.clone(), signals)
+            .run()
+            .await;
         self.0.held.lock().remove(&id);
         if let Err(halt) = halt {
             tracing::info!(execution.id = %id, ?halt, "let go of an execution");
@@ -132,7 +144,13 @@ impl Engine {
         }
         let leases: Vec<Lease> = held.iter().map(|held| held.lease.clone()).collect();
         let until = self.0.rooms.clock.now().after(self.0.settings.lease);
-        let extended = match self.0.rooms.store.lease_extend(&leases, &self.0.settings.worker, until).await {
+        let extended = match self
+            .0
+            .rooms
+            .store
+            .lease_extend(&leases, &self.0.settings.worker, until)
+            .await
+        {
             Ok(extended) => extended,
             Err(error) => {
                 // The drivers go on: whether they were overtaken shows when they write.
@@ -160,7 +178,9 @@ fn note(ended: Result<(), tokio::task::JoinError>) {
 
 impl std::fmt::Debug for Engine {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Engine").field("settings", &self.0.settings).finish_non_exhaustive()
+        f.debug_struct("Engine")
+            .field("settings", &self.0.settings)
+            .finish_non_exhaustive()
     }
 }
 

@@ -18,19 +18,32 @@ pub use local::{LocalExecutor, LocalSettings};
 pub use scripted::Scripted;
 
 /// Picks the executor for a connection.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Executors {
     local: LocalSettings,
+    instead: Option<Arc<dyn Executor>>,
 }
 
 impl Executors {
     /// With what the executors need beyond a target's connection.
     pub fn new(local: LocalSettings) -> Self {
-        Self { local }
+        Self { local, instead: None }
+    }
+
+    /// One executor in place of every other, whatever the connection: the scripted one, in tests of the engine.
+    #[must_use]
+    pub fn with(self, executor: Arc<dyn Executor>) -> Self {
+        Self {
+            instead: Some(executor),
+            ..self
+        }
     }
 
     /// The executor that reaches what is behind `connection`.
     pub fn for_connection(&self, connection: &Connection) -> Arc<dyn Executor> {
+        if let Some(executor) = &self.instead {
+            return executor.clone();
+        }
         match connection {
             Connection::Local(block) => Arc::new(LocalExecutor::new(self.local.clone(), block.clone())),
         }

@@ -333,7 +333,12 @@ impl Executor for Scripted {
             set.add(glob.map_err(|error| ExecutorError::Refused(error.to_string()))?);
         }
         let set = set.build().map_err(|error| ExecutorError::Refused(error.to_string()))?;
-        let files = self.state().files.get(&workspace.execution).cloned().unwrap_or_default();
+        let files = self
+            .state()
+            .files
+            .get(&workspace.execution)
+            .cloned()
+            .unwrap_or_default();
         let mut collected = Collected::default();
         let mut left = limit.bytes;
         for (name, bytes) in files.into_iter().filter(|(name, _)| set.is_match(name)) {
@@ -360,6 +365,17 @@ impl Executor for Scripted {
 
     async fn probe(&self) -> Result<Facts, ExecutorError> {
         Ok(self.facts.clone())
+    }
+
+    fn workspace(&self, execution: ExecutionId) -> Workspace {
+        Workspace {
+            execution,
+            place: format!("scripted:{execution}"),
+        }
+    }
+
+    async fn leftovers(&self) -> Result<Vec<ExecutionId>, ExecutorError> {
+        Ok(Vec::new())
     }
 
     fn private_texts(&self, execution: ExecutionId) -> Vec<(String, String)> {

@@ -32,7 +32,12 @@ pub fn router(control: Control, store: Store) -> Router {
 /// A refusal as an HTTP answer: the one conversion of this door.
 pub(crate) fn refused(refusal: &Clean<Refusal>) -> Response {
     let body = serde_json::to_string(refusal).unwrap_or_default();
-    (status(refusal.code), [(CONTENT_TYPE, "application/json"), (CACHE_CONTROL, "no-store")], body).into_response()
+    (
+        status(refusal.code),
+        [(CONTENT_TYPE, "application/json"), (CACHE_CONTROL, "no-store")],
+        body,
+    )
+        .into_response()
 }
 
 /// The HTTP status of a refusal's code.
@@ -71,6 +76,10 @@ mod tests {
             assert!(code.retryable());
             assert!(status(code).is_server_error() || status(code) == StatusCode::TOO_MANY_REQUESTS);
         }
-        assert_eq!(status(Code::InvalidLink), StatusCode::NOT_FOUND, "a bad link tells nothing");
+        assert_eq!(
+            status(Code::InvalidLink),
+            StatusCode::NOT_FOUND,
+            "a bad link tells nothing"
+        );
     }
 }

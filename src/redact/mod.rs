@@ -27,6 +27,7 @@ mod placeholder;
 mod rules;
 mod scan;
 mod scrubber;
+mod vault;
 
 #[cfg(test)]
 mod proofs;
@@ -34,3 +35,4 @@ mod proofs;
 pub use clean::Clean;
 pub use rules::{Rules, RulesBuilder};
 pub use scrubber::{Piece, Scrubber};
+pub use vault::{Vault, VaultError};

@@ -52,9 +52,11 @@ impl Vault {
     /// When there is no such variable or file.
     pub fn read(&self, reference: &SecretRef) -> Result<String, VaultError> {
         let value = match reference {
-            SecretRef::Env(name) => {
-                self.environment.get(name).cloned().ok_or_else(|| VaultError::NotSet(name.clone()))?
-            }
+            SecretRef::Env(name) => self
+                .environment
+                .get(name)
+                .cloned()
+                .ok_or_else(|| VaultError::NotSet(name.clone()))?,
             SecretRef::File(path) => read_file(path)?,
         };
         let mut seen = self.lock();
@@ -87,7 +89,10 @@ impl std::fmt::Debug for Vault {
 }
 
 fn read_file(path: &str) -> Result<String, VaultError> {
-    let fail = |why: String| VaultError::File { path: path.to_owned(), why };
+    let fail = |why: String| VaultError::File {
+        path: path.to_owned(),
+        why,
+    };
     let size = std::fs::metadata(path).map_err(|error| fail(error.to_string()))?.len();
     if size > FILE_MAX {
         return Err(fail(format!("it has {size} bytes; {FILE_MAX} are allowed")));
@@ -109,12 +114,21 @@ mod tests {
         let vault = Vault::new(BTreeMap::from([("T".into(), "from-environment".into())]));
         let file = SecretRef::File(path.to_string_lossy().into_owned());
         assert_eq!(vault.read(&file).as_deref(), Ok("s3cret-value"));
-        assert_eq!(vault.read(&SecretRef::Env("T".into())).as_deref(), Ok("from-environment"));
+        assert_eq!(
+            vault.read(&SecretRef::Env("T".into())).as_deref(),
+            Ok("from-environment")
+        );
         assert_eq!(vault.generation(), 2);
         assert_eq!(vault.read(&file).as_deref(), Ok("s3cret-value"));
         assert_eq!(vault.generation(), 2, "reading again is no news");
         assert_eq!(format!("{vault:?}"), "Vault(2 read)");
-        assert!(matches!(vault.read(&SecretRef::Env("U".into())), Err(VaultError::NotSet(_))));
-        assert!(matches!(vault.read(&SecretRef::File("/nowhere".into())), Err(VaultError::File { .. })));
+        assert!(matches!(
+            vault.read(&SecretRef::Env("U".into())),
+            Err(VaultError::NotSet(_))
+        ));
+        assert!(matches!(
+            vault.read(&SecretRef::File("/nowhere".into())),
+            Err(VaultError::File { .. })
+        ));
     }
 }

@@ -1,13 +1,5 @@
 //! The integration tests of clawhand: one binary, a module per story.
 
-mod planning;
-mod recipes;
-//! One integration binary: what the rooms promise, seen from outside.
-
-mod archive;
-mod redact;
-//! The one integration binary. Each module tells stories about one part of the program.
-
 #![allow(
     clippy::expect_used,
     clippy::panic,
@@ -15,7 +7,9 @@ mod redact;
     reason = "clippy.toml allows these in functions that are tests; here what tests share is test code, too"
 )]
 
-mod tidy;
-//! The integration tests: one program.
-
+mod archive;
 mod executors;
+mod planning;
+mod recipes;
+mod redact;
+mod tidy;

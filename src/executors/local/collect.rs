@@ -50,7 +50,8 @@ fn set<'a>(globs: impl Iterator<Item = &'a String>) -> Result<GlobSet, ExecutorE
             .map_err(|error| ExecutorError::Refused(format!("the glob {glob:?} can't be used: {}", error.kind())))?;
         set.add(glob);
     }
-    set.build().map_err(|error| ExecutorError::Refused(format!("the globs can't be used: {error}")))
+    set.build()
+        .map_err(|error| ExecutorError::Refused(format!("the globs can't be used: {error}")))
 }
 
 struct Search {
@@ -88,7 +89,10 @@ impl Search {
             }
         }
         if self.entries > ENTRIES_MAX && depth == 0 {
-            self.left_out.push((prefix.to_owned(), format!("more than {ENTRIES_MAX} files in the workspace")));
+            self.left_out.push((
+                prefix.to_owned(),
+                format!("more than {ENTRIES_MAX} files in the workspace"),
+            ));
         }
         Ok(())
     }
@@ -110,7 +114,9 @@ impl Search {
 
     fn below(&mut self, folder: &OwnedFd, path: &str, depth: usize) {
         if depth >= DEPTH_MAX {
-            return self.left_out.push((format!("{path}/"), "too many folders deep".to_owned()));
+            return self
+                .left_out
+                .push((format!("{path}/"), "too many folders deep".to_owned()));
         }
         let name = path.rsplit('/').next().unwrap_or(path);
         let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
@@ -118,13 +124,18 @@ impl Search {
             .map_err(io::Error::from)
             .and_then(|fd| self.folder(fd, &format!("{path}/"), depth + 1));
         if let Err(error) = result {
-            self.left_out.push((format!("{path}/"), format!("it can't be read: {error}")));
+            self.left_out
+                .push((format!("{path}/"), format!("it can't be read: {error}")));
         }
     }
 
     fn matches(&self, path: &str) -> bool {
         let is_internal = path.split('/').next() == Some(INTERNAL);
-        if is_internal { self.internal.is_match(path) } else { self.globs.is_match(path) }
+        if is_internal {
+            self.internal.is_match(path)
+        } else {
+            self.globs.is_match(path)
+        }
     }
 }
 

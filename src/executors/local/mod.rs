@@ -113,6 +113,25 @@ impl Executor for LocalExecutor {
         probe::probe(self).await
     }
 
+    fn workspace(&self, execution: ExecutionId) -> Workspace {
+        Workspace {
+            execution,
+            place: self.run_folder(execution).work().to_string_lossy().into_owned(),
+        }
+    }
+
+    async fn leftovers(&self) -> Result<Vec<ExecutionId>, ExecutorError> {
+        let runs = self.settings.runs.clone();
+        blocking(move || {
+            let unreadable =
+                |error: std::io::Error| ExecutorError::Unreachable(format!("read the run folders: {error}"));
+            let folders = std::fs::read_dir(&runs).map_err(unreadable)?;
+            let names = folders.filter_map(|folder| folder.ok()?.file_name().into_string().ok());
+            Ok(names.filter_map(|name| name.parse().ok()).collect())
+        })
+        .await
+    }
+
     fn private_texts(&self, execution: ExecutionId) -> Vec<(String, String)> {
         let run = self.run_folder(execution);
         let mut texts: Vec<(String, String)> = [
@@ -162,7 +181,9 @@ where
 {
     match tokio::task::spawn_blocking(work).await {
         Ok(result) => result,
-        Err(error) => Err(ExecutorError::Unreachable(format!("a task of the local executor ended early: {error}"))),
+        Err(error) => Err(ExecutorError::Unreachable(format!(
+            "a task of the local executor ended early: {error}"
+        ))),
     }
 }
 

@@ -67,7 +67,11 @@ impl Confinement {
             }
         }
         let needs_filter = !self.network && !network_is_cut;
-        let filter = if needs_filter { &self.calls_without_sockets } else { &self.calls };
+        let filter = if needs_filter {
+            &self.calls_without_sockets
+        } else {
+            &self.calls
+        };
         match seccompiler::apply_filter(filter) {
             Ok(()) => enforced.push("seccomp"),
             Err(error) if needs_filter => {
@@ -123,7 +127,12 @@ fn readable(confine: &Confine) -> Vec<PathBuf> {
     allow_all_but(Path::new("/"), &confine.hidden, &mut allowed);
     for path in &confine.readable {
         // Something private inside something that is allowed stays hidden.
-        let inside: Vec<PathBuf> = confine.hidden.iter().filter(|hidden| hidden.starts_with(path) && *hidden != path).cloned().collect();
+        let inside: Vec<PathBuf> = confine
+            .hidden
+            .iter()
+            .filter(|hidden| hidden.starts_with(path) && *hidden != path)
+            .cloned()
+            .collect();
         allow_all_but(path, &inside, &mut allowed);
     }
     allowed
