@@ -1,5 +1,6 @@
 //! clawhand: the hand of a language model.
 
+pub mod blobs;
 pub mod control;
 pub mod domain;
 pub mod executors;
