@@ -6,6 +6,7 @@
 mod key_file;
 pub mod server;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -19,7 +20,7 @@ use crate::control::{self, Control, ControlSettings};
 use crate::domain::signing::SigningKey;
 use crate::domain::{Clock, ExecutionId};
 use crate::engine::{self, Engine, EngineSettings};
-use crate::executors::{Executors, LocalSettings};
+use crate::executors::{Executor, Executors, LocalSettings};
 use crate::inventory::Inventory;
 use crate::lifecycle::Lifecycle;
 use crate::redact::Vault;
@@ -82,6 +83,18 @@ impl Home {
             clock,
             blobs,
         })
+    }
+
+    /// The same installation by another clock and with one executor in place of every other: for tests of what
+    /// happens when, and of what executors do seldom.
+    #[must_use]
+    pub fn with(self, clock: Clock, executor: Arc<dyn Executor>) -> Self {
+        let executors = Executors::clone(&self.executors).with(executor);
+        Self {
+            clock,
+            executors: Arc::new(executors),
+            ..self
+        }
     }
 
     /// Control whose links begin with `public_url`; without one it makes no links.
@@ -218,18 +231,28 @@ pub fn system_clock() -> Clock {
     })
 }
 
+/// The artifact store's settings: what the configuration says wins over the environment's `AWS_*`.
 fn blob_settings(config: &Config, environment: &Environment, scratch: &Path) -> BlobSettings {
-    let value = |name: &str| environment.get(name).map(str::to_owned);
-    let text = |text: &str| Some(text.to_owned()).filter(|text| !text.is_empty());
+    let mut aws: BTreeMap<String, String> = environment
+        .all()
+        .iter()
+        .filter(|(name, _)| name.starts_with("AWS_"))
+        .map(|(name, value)| (name.clone(), value.clone()))
+        .collect();
+    let mut set = |name: &str, value: &str| {
+        if !value.is_empty() {
+            aws.insert(name.to_owned(), value.to_owned());
+        }
+    };
+    set("AWS_ENDPOINT_URL", &config.artifacts.endpoint);
+    set("AWS_REGION", &config.artifacts.region);
+    if config.artifacts.allow_http {
+        set("AWS_ALLOW_HTTP", "true");
+    }
     BlobSettings {
         url: config.artifacts_url(),
         scratch: scratch.to_path_buf(),
-        endpoint: text(&config.artifacts.endpoint),
-        region: text(&config.artifacts.region),
-        access_key_id: value("AWS_ACCESS_KEY_ID"),
-        secret_access_key: value("AWS_SECRET_ACCESS_KEY"),
-        session_token: value("AWS_SESSION_TOKEN"),
-        allow_http: config.artifacts.allow_http,
+        aws,
     }
 }
 

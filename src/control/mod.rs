@@ -180,6 +180,11 @@ impl From<BlobError> for Refusal {
                 format!("the content has the digest {found}, not {expected}; it was not kept"),
                 "send the content again, or correct the digest",
             ),
+            BlobError::TooLarge { size, max } => Self::new(
+                Code::TooLarge,
+                format!("the artifact has {size} bytes; {max} can be shown"),
+                "fetch it by its download_url",
+            ),
             BlobError::NotFound => {
                 tracing::error!("an artifact's content is missing from the artifact store");
                 Self::new(

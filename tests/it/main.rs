@@ -9,7 +9,10 @@
 
 mod archive;
 mod executors;
+mod flow;
+mod mcp;
 mod planning;
 mod recipes;
 mod redact;
+mod site;
 mod tidy;
