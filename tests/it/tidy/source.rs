@@ -216,7 +216,7 @@ fn literals_and_comments_are_no_code() {
     for (text, code) in table {
         assert_eq!(code_of(text), code, "{text}");
     }
-    assert_eq!(comments_of("a \"// b\" // c\nd /* e */"), "           // c\n  /* e */");
+    assert_eq!(comments_of("a \"// b\" // c\nd /* e */"), "         // c\n  /* e */");
 }
 
 #[test]
