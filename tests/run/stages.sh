@@ -77,11 +77,14 @@ count_tests() {
     ' "$1"
 }
 
-# show_log: what a reader of the failure needs: the failures that cargo lists, and the end.
+# show_log: what a reader of the failure needs: what failed, what it said, and the end.
 show_log() {
-    grep -nE '^(error|test .* FAILED$|---- .* stdout ----)' "$LOG" | head -n 40 | sed 's/^/    | /'
-    printf '    |\n'
-    tail -n 60 "$LOG" | sed 's/^/    | /'
+    {
+        grep -E '^test .* FAILED$' "$LOG" | head -n 40
+        grep -E -A 6 "^(error|thread '.*' .*panicked at)" "$LOG" | grep -vE '^ +([0-9]+|at) ?' | head -n 160
+        echo
+        tail -n 40 "$LOG"
+    } | sed 's/^/    | /'
     printf '    the whole log: %s\n' "${LOG#"$PWD"/}"
 }
 

@@ -2,20 +2,30 @@
 
 /// The same text with comments, strings and characters replaced by spaces; lines stay where they are.
 pub fn code_of(text: &str) -> String {
+    split(text).0
+}
+
+/// The same text with everything but comments replaced by spaces.
+pub fn comments_of(text: &str) -> String {
+    split(text).1
+}
+
+/// The text twice: only its code, only its comments.
+fn split(text: &str) -> (String, String) {
     let chars: Vec<char> = text.chars().collect();
-    let mut out = String::with_capacity(text.len());
+    let (mut code, mut comments) = (String::with_capacity(text.len()), String::with_capacity(text.len()));
+    let blank = |c: char| if c == '\n' { '\n' } else { ' ' };
     let mut at = 0;
     while at < chars.len() {
         let end = literal_end(&chars, at);
-        if end == at {
-            out.push(chars[at]);
-            at += 1;
-        } else {
-            out.extend(chars[at..end].iter().map(|&c| if c == '\n' { '\n' } else { ' ' }));
-            at = end;
+        let is_comment = chars[at] == '/';
+        for &c in &chars[at..end.max(at + 1)] {
+            code.push(if end == at { c } else { blank(c) });
+            comments.push(if end > at && is_comment { c } else { blank(c) });
         }
+        at = end.max(at + 1);
     }
-    out
+    (code, comments)
 }
 
 /// Where the comment or literal that begins at `at` ends; `at` itself if none does.
@@ -206,6 +216,7 @@ fn literals_and_comments_are_no_code() {
     for (text, code) in table {
         assert_eq!(code_of(text), code, "{text}");
     }
+    assert_eq!(comments_of("a \"// b\" // c\nd /* e */"), "         // c\n  /* e */");
 }
 
 #[test]
