@@ -2,3 +2,5 @@
 
 mod planning;
 mod recipes;
+mod resolution;
+mod results;
