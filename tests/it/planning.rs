@@ -139,141 +139,145 @@ impl Case {
     }
 }
 
+const PYPROJECT: &str = "[project]\nname = 'x'\n";
+const WITH_TEST: &str = "[project]\nname = 'x'\n[project.optional-dependencies]\ntest = ['pytest']\ndev = ['ruff']\n";
+const WITH_DEV: &str = "[project]\nname = 'x'\n[project.optional-dependencies]\ndev = ['pytest']\n";
+const WITH_GROUP: &str = "[project]\nname = 'x'\n[dependency-groups]\ndev = ['pytest']\n";
+const ONLY_TOOLS: &str = "[tool.ruff]\nline-length = 100\n";
+const NODE_TEST: &str = r#"{"scripts": {"test": "node --test", "lint": "eslint ."}}"#;
+const JEST: &str = r#"{"scripts": {"test": "jest"}}"#;
+const VITEST: &str = r#"{"scripts": {"test": "vitest run"}}"#;
+
+type Files = &'static [(&'static str, &'static str)];
+
+/// What is asked for, the files, and the recipe with its variant and steps, or what is missing.
+const CHOICES: &[(&str, Files, &str)] = &[
+    (
+        "install_and_test",
+        &[("pyproject.toml", PYPROJECT)],
+        "python/venv: environment install install-pytest test",
+    ),
+    (
+        "install_and_test",
+        &[("pyproject.toml", WITH_TEST)],
+        "python/venv: environment install-with-test install-pytest test",
+    ),
+    (
+        "install_and_test",
+        &[("pyproject.toml", WITH_DEV)],
+        "python/venv: environment install-with-dev install-pytest test",
+    ),
+    (
+        "install_and_test",
+        &[("pyproject.toml", WITH_GROUP)],
+        "python/venv: environment install update-pip install-group-dev install-pytest test",
+    ),
+    (
+        "install_and_test",
+        &[("pyproject.toml", ONLY_TOOLS), ("a.py", "")],
+        "python/venv: environment install-pytest test",
+    ),
+    (
+        "install_and_test",
+        &[("pyproject.toml", "broken =")],
+        "python/venv: environment install-pytest test",
+    ),
+    (
+        "install_and_test",
+        &[("setup.py", "")],
+        "python/venv: environment install-setup install-pytest test",
+    ),
+    (
+        "install_and_test",
+        &[("requirements.txt", "x"), ("requirements-dev.txt", "y")],
+        "python/venv: environment install-requirements install-test-requirements install-pytest test",
+    ),
+    (
+        "test",
+        &[("pyproject.toml", WITH_TEST)],
+        "python/venv: environment-shared install-pytest test",
+    ),
+    (
+        "build",
+        &[("pyproject.toml", PYPROJECT)],
+        "python/venv: environment install-build build",
+    ),
+    (
+        "lint",
+        &[("pyproject.toml", PYPROJECT)],
+        "python/venv: environment install-ruff lint",
+    ),
+    ("check", &[("pyproject.toml", PYPROJECT)], "python/venv: check"),
+    ("run", &[("pyproject.toml", PYPROJECT)], "needs project_files"),
+    (
+        "run",
+        &[("requirements.txt", ""), ("main.py", "")],
+        "python/venv: environment install-requirements run-main",
+    ),
+    ("run", &[("count.py", "")], "python-script/venv: run"),
+    (
+        "test",
+        &[("count.py", "")],
+        "python-script/venv: environment install-pytest test",
+    ),
+    ("run", &[("sub/count.py", "")], "needs no_recipe"),
+    (
+        "install_and_test",
+        &[("package.json", NODE_TEST), ("package-lock.json", "{}")],
+        "node/npm: install-locked test-node",
+    ),
+    (
+        "install_and_test",
+        &[("package.json", NODE_TEST)],
+        "node/npm: install test-node",
+    ),
+    ("install_and_test", &[("package.json", JEST)], "node/npm: install test"),
+    ("test", &[("package.json", VITEST)], "node/npm: test-vitest"),
+    // Preparing alone would do nothing that was asked for.
+    ("install_and_test", &[("package.json", "{}")], "needs project_files"),
+    ("lint", &[("package.json", JEST)], "needs project_files"),
+    ("lint", &[("package.json", NODE_TEST)], "node/npm: install lint"),
+    ("install_and_test", &[("Cargo.toml", "")], "rust/cargo: fetch test"),
+    ("build", &[("Cargo.toml", "")], "rust/cargo: build"),
+    ("install_and_test", &[("go.mod", "")], "go/go: fetch test"),
+    ("lint", &[("go.mod", "")], "go/go: vet"),
+    ("install_and_test", &[("pom.xml", "")], "maven/maven: test"),
+    ("build", &[("pom.xml", "")], "maven/maven: build"),
+    ("build", &[("Makefile", "")], "make/make: build"),
+    (
+        "deploy",
+        &[("Makefile", "deploy:\n"), ("pyproject.toml", PYPROJECT)],
+        "make/make: deploy",
+    ),
+    ("run", &[("x.sh", "")], "shell/bash: run"),
+    ("test", &[("test.sh", ""), ("run.sh", "")], "shell/bash: test"),
+    // Several kinds at once: the one that says most about the project wins.
+    (
+        "test",
+        &[
+            ("Makefile", ""),
+            ("Cargo.toml", ""),
+            ("package.json", NODE_TEST),
+            ("run.sh", ""),
+        ],
+        "rust/cargo: test",
+    ),
+    (
+        "test",
+        &[
+            ("Makefile", ""),
+            ("pyproject.toml", PYPROJECT),
+            ("package.json", NODE_TEST),
+        ],
+        "python/venv: environment-shared install-pytest test",
+    ),
+    ("test", &[("README.md", "")], "needs no_recipe"),
+    ("test", &[], "needs project_files"),
+];
+
 #[test]
 fn files_choose_the_recipe_and_the_steps() {
-    let pyproject = "[project]\nname = 'x'\n";
-    let with_test = "[project]\nname = 'x'\n[project.optional-dependencies]\ntest = ['pytest']\ndev = ['ruff']\n";
-    let with_dev = "[project]\nname = 'x'\n[project.optional-dependencies]\ndev = ['pytest']\n";
-    let with_group = "[project]\nname = 'x'\n[dependency-groups]\ndev = ['pytest']\n";
-    let only_tools = "[tool.ruff]\nline-length = 100\n";
-    let node_test = r#"{"scripts": {"test": "node --test", "lint": "eslint ."}}"#;
-    let jest = r#"{"scripts": {"test": "jest"}}"#;
-    let vitest = r#"{"scripts": {"test": "vitest run"}}"#;
-    type Files<'a> = &'a [(&'a str, &'a str)];
-    let table: &[(&str, Files<'_>, &str)] = &[
-        (
-            "install_and_test",
-            &[("pyproject.toml", pyproject)],
-            "python/venv: environment install install-pytest test",
-        ),
-        (
-            "install_and_test",
-            &[("pyproject.toml", with_test)],
-            "python/venv: environment install-with-test install-pytest test",
-        ),
-        (
-            "install_and_test",
-            &[("pyproject.toml", with_dev)],
-            "python/venv: environment install-with-dev install-pytest test",
-        ),
-        (
-            "install_and_test",
-            &[("pyproject.toml", with_group)],
-            "python/venv: environment install update-pip install-group-dev install-pytest test",
-        ),
-        (
-            "install_and_test",
-            &[("pyproject.toml", only_tools), ("a.py", "")],
-            "python/venv: environment install-pytest test",
-        ),
-        (
-            "install_and_test",
-            &[("pyproject.toml", "broken =")],
-            "python/venv: environment install-pytest test",
-        ),
-        (
-            "install_and_test",
-            &[("setup.py", "")],
-            "python/venv: environment install-setup install-pytest test",
-        ),
-        (
-            "install_and_test",
-            &[("requirements.txt", "x"), ("requirements-dev.txt", "y")],
-            "python/venv: environment install-requirements install-test-requirements install-pytest test",
-        ),
-        (
-            "test",
-            &[("pyproject.toml", with_test)],
-            "python/venv: environment-shared install-pytest test",
-        ),
-        (
-            "build",
-            &[("pyproject.toml", pyproject)],
-            "python/venv: environment install-build build",
-        ),
-        (
-            "lint",
-            &[("pyproject.toml", pyproject)],
-            "python/venv: environment install-ruff lint",
-        ),
-        ("check", &[("pyproject.toml", pyproject)], "python/venv: check"),
-        ("run", &[("pyproject.toml", pyproject)], "needs project_files"),
-        (
-            "run",
-            &[("requirements.txt", ""), ("main.py", "")],
-            "python/venv: environment install-requirements run-main",
-        ),
-        ("run", &[("count.py", "")], "python-script/venv: run"),
-        (
-            "test",
-            &[("count.py", "")],
-            "python-script/venv: environment install-pytest test",
-        ),
-        ("run", &[("sub/count.py", "")], "needs no_recipe"),
-        (
-            "install_and_test",
-            &[("package.json", node_test), ("package-lock.json", "{}")],
-            "node/npm: install-locked test-node",
-        ),
-        (
-            "install_and_test",
-            &[("package.json", node_test)],
-            "node/npm: install test-node",
-        ),
-        ("install_and_test", &[("package.json", jest)], "node/npm: install test"),
-        ("test", &[("package.json", vitest)], "node/npm: test-vitest"),
-        // Preparing alone would do nothing that was asked for.
-        ("install_and_test", &[("package.json", "{}")], "needs project_files"),
-        ("lint", &[("package.json", jest)], "needs project_files"),
-        ("lint", &[("package.json", node_test)], "node/npm: install lint"),
-        ("install_and_test", &[("Cargo.toml", "")], "rust/cargo: fetch test"),
-        ("build", &[("Cargo.toml", "")], "rust/cargo: build"),
-        ("install_and_test", &[("go.mod", "")], "go/go: fetch test"),
-        ("lint", &[("go.mod", "")], "go/go: vet"),
-        ("install_and_test", &[("pom.xml", "")], "maven/maven: test"),
-        ("build", &[("pom.xml", "")], "maven/maven: build"),
-        ("build", &[("Makefile", "")], "make/make: build"),
-        (
-            "deploy",
-            &[("Makefile", "deploy:\n"), ("pyproject.toml", pyproject)],
-            "make/make: deploy",
-        ),
-        ("run", &[("x.sh", "")], "shell/bash: run"),
-        ("test", &[("test.sh", ""), ("run.sh", "")], "shell/bash: test"),
-        // Several kinds at once: the one that says most about the project wins.
-        (
-            "test",
-            &[
-                ("Makefile", ""),
-                ("Cargo.toml", ""),
-                ("package.json", node_test),
-                ("run.sh", ""),
-            ],
-            "rust/cargo: test",
-        ),
-        (
-            "test",
-            &[
-                ("Makefile", ""),
-                ("pyproject.toml", pyproject),
-                ("package.json", node_test),
-            ],
-            "python/venv: environment-shared install-pytest test",
-        ),
-        ("test", &[("README.md", "")], "needs no_recipe"),
-        ("test", &[], "needs project_files"),
-    ];
-    for (intent, files, expected) in table {
+    for (intent, files, expected) in CHOICES {
         let mut case = Case::new(intent, files);
         assert_eq!(case.outline(), *expected, "{intent} {files:?}");
         case.recipes.reverse();
@@ -335,7 +339,11 @@ fn inputs_become_whole_arguments_or_are_refused() {
     };
     assert!(argv("test").ends_with(&["-k".to_owned(), "a b; rm -rf /".to_owned(), "$(x)".to_owned()]));
     assert!(argv("install-extras").ends_with(&[".[cli]".to_owned(), ".[s3]".to_owned()]));
+}
 
+#[test]
+fn inputs_that_are_not_fit_to_be_arguments_are_refused() {
+    let python: &[(&str, &str)] = &[("pyproject.toml", "[project]\nname = 'x'\n")];
     let make: &[(&str, &str)] = &[("Makefile", "x:\n")];
     let long = "x".repeat(4097);
     for (files, name, value, message, hint) in [
@@ -405,7 +413,10 @@ fn inputs_become_whole_arguments_or_are_refused() {
         assert!(refusal.message.contains(message), "{name}: {}", refusal.message);
         assert!(refusal.hint.contains(hint), "{name}: {}", refusal.hint);
     }
-    // Without files no recipe is chosen yet, but a name that none of them has is refused at once.
+}
+
+#[test]
+fn inputs_that_no_recipe_takes_are_refused_before_there_are_files() {
     let early = Case::new("test", &[]).input("tset_args", json!([]));
     assert_eq!(early.plan().expect_err("unknown").hint, "did you mean 'test_args'?");
     assert_eq!(
@@ -514,6 +525,9 @@ fn the_explanation_says_where_how_and_what() {
     );
 }
 
+/// Something that is done to a case.
+type Change = fn(&mut Case);
+
 #[test]
 fn the_digest_is_that_of_what_runs() {
     let case = || Case::new("run", &[("run.sh", "")]).input("args", json!(["Ada"]));
@@ -533,15 +547,15 @@ fn the_digest_is_that_of_what_runs() {
     assert_ne!(plan(&same).explanation, golden.explanation);
     assert_eq!(plan(&same).digest(), golden.digest());
 
-    let changes: [(&str, fn(&mut Case)); 9] = [
+    let changes: [(&str, Change); 9] = [
         ("argument", |c| {
-            *c = Case::new("run", &[("run.sh", "")]).input("args", json!(["Bob"]))
+            *c = Case::new("run", &[("run.sh", "")]).input("args", json!(["Bob"]));
         }),
         ("content of an input", |c| {
-            c.inputs = BTreeMap::from([("demo.tar.gz".to_owned(), Digest::of(b"other"))])
+            c.inputs = BTreeMap::from([("demo.tar.gz".to_owned(), Digest::of(b"other"))]);
         }),
         ("name of an input", |c| {
-            c.inputs = BTreeMap::from([("other.tar.gz".to_owned(), Digest::of(b"demo"))])
+            c.inputs = BTreeMap::from([("other.tar.gz".to_owned(), Digest::of(b"demo"))]);
         }),
         ("target", |c| c.target.name = "demo-place-2".to_owned()),
         ("timeout", |c| c.task.constraints.timeout_s = Some(5)),

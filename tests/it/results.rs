@@ -33,99 +33,106 @@ fn read(reader: &ResultReader, bytes: &[u8], piece: usize) -> Result<Option<Test
     reading.finish()
 }
 
+/// What a sample says.
+struct Expected {
+    passed: &'static [&'static str],
+    skipped: &'static [&'static str],
+    /// Name, and what its message has.
+    failed: &'static [(&'static str, &'static str)],
+}
+
+type MakeReader = fn() -> ResultReader;
+
+/// Samples, how they are read, and what they say.
+const SAMPLES: &[(&str, MakeReader, Expected)] = &[
+    (
+        "pytest.xml",
+        junit,
+        Expected {
+            passed: &[
+                "tests.test_greeter::test_greets[Ada]",
+                "tests.test_greeter::test_greets[Grace <3]",
+            ],
+            skipped: &["tests.test_greeter::test_skipped"],
+            failed: &[
+                (
+                    "tests.test_greeter::test_fails",
+                    "assert 'Hello, Ada!' == 'Goodbye, Ada!'",
+                ),
+                (
+                    "tests.test_greeter.TestInClass::test_errors",
+                    "fixture 'no_such_fixture' not found",
+                ),
+            ],
+        },
+    ),
+    (
+        "surefire.xml",
+        junit,
+        Expected {
+            passed: &["test.example.AdderTest::adds"],
+            skipped: &["test.example.AdderTest::isSkipped"],
+            failed: &[(
+                "test.example.AdderTest::fails",
+                "one and one ==> expected: <3> but was: <2>",
+            )],
+        },
+    ),
+    (
+        "vitest.xml",
+        junit,
+        Expected {
+            passed: &["a.test.js::a"],
+            skipped: &["a.test.js::c"],
+            failed: &[("a.test.js::b", "expected 1 to be 2")],
+        },
+    ),
+    (
+        "go-test.json",
+        || ResultReader::GoTestJson,
+        Expected {
+            passed: &[
+                "example.test/adder.TestAdds/first",
+                "example.test/adder.TestAdds/second",
+                "example.test/adder.TestAdds",
+            ],
+            skipped: &["example.test/adder.TestSkipped"],
+            failed: &[("example.test/adder.TestFails", "main_test.go:17: got 2, want 3")],
+        },
+    ),
+    (
+        "cargo-test.txt",
+        || ResultReader::CargoTest,
+        Expected {
+            passed: &["tests::adds", "tests::overflows", "src/lib.rs - add (line 5)"],
+            skipped: &["tests::is_skipped"],
+            failed: &[("tests::fails", "on the way\n\nthread 'tests::fails'")],
+        },
+    ),
+    (
+        "nextest.txt",
+        || ResultReader::CargoTest,
+        Expected {
+            passed: &["adder tests::adds", "adder tests::overflows"],
+            skipped: &[],
+            failed: &[("adder tests::fails", "assertion `left == right` failed")],
+        },
+    ),
+    (
+        "node-test.tap",
+        || ResultReader::Tap,
+        Expected {
+            passed: &["adds", "add > takes zero", "is to be done"],
+            skipped: &["add > is skipped"],
+            failed: &[("add > fails", "Expected values to be strictly equal:")],
+        },
+    ),
+];
+
 #[test]
 fn real_tools_are_understood() {
-    struct Expected<'a> {
-        passed: &'a [&'a str],
-        skipped: &'a [&'a str],
-        /// Name, and what its message has.
-        failed: &'a [(&'a str, &'a str)],
-    }
-    let table = [
-        (
-            "pytest.xml",
-            junit(),
-            Expected {
-                passed: &[
-                    "tests.test_greeter::test_greets[Ada]",
-                    "tests.test_greeter::test_greets[Grace <3]",
-                ],
-                skipped: &["tests.test_greeter::test_skipped"],
-                failed: &[
-                    (
-                        "tests.test_greeter::test_fails",
-                        "assert 'Hello, Ada!' == 'Goodbye, Ada!'",
-                    ),
-                    (
-                        "tests.test_greeter.TestInClass::test_errors",
-                        "fixture 'no_such_fixture' not found",
-                    ),
-                ],
-            },
-        ),
-        (
-            "surefire.xml",
-            junit(),
-            Expected {
-                passed: &["test.example.AdderTest::adds"],
-                skipped: &["test.example.AdderTest::isSkipped"],
-                failed: &[(
-                    "test.example.AdderTest::fails",
-                    "one and one ==> expected: <3> but was: <2>",
-                )],
-            },
-        ),
-        (
-            "vitest.xml",
-            junit(),
-            Expected {
-                passed: &["a.test.js::a"],
-                skipped: &["a.test.js::c"],
-                failed: &[("a.test.js::b", "expected 1 to be 2")],
-            },
-        ),
-        (
-            "go-test.json",
-            ResultReader::GoTestJson,
-            Expected {
-                passed: &[
-                    "example.test/adder.TestAdds/first",
-                    "example.test/adder.TestAdds/second",
-                    "example.test/adder.TestAdds",
-                ],
-                skipped: &["example.test/adder.TestSkipped"],
-                failed: &[("example.test/adder.TestFails", "main_test.go:17: got 2, want 3")],
-            },
-        ),
-        (
-            "cargo-test.txt",
-            ResultReader::CargoTest,
-            Expected {
-                passed: &["tests::adds", "tests::overflows", "src/lib.rs - add (line 5)"],
-                skipped: &["tests::is_skipped"],
-                failed: &[("tests::fails", "on the way\n\nthread 'tests::fails'")],
-            },
-        ),
-        (
-            "nextest.txt",
-            ResultReader::CargoTest,
-            Expected {
-                passed: &["adder tests::adds", "adder tests::overflows"],
-                skipped: &[],
-                failed: &[("adder tests::fails", "assertion `left == right` failed")],
-            },
-        ),
-        (
-            "node-test.tap",
-            ResultReader::Tap,
-            Expected {
-                passed: &["adds", "add > takes zero", "is to be done"],
-                skipped: &["add > is skipped"],
-                failed: &[("add > fails", "Expected values to be strictly equal:")],
-            },
-        ),
-    ];
-    for (name, reader, expected) in table {
+    for (name, reader, expected) in SAMPLES {
+        let reader = reader();
         let bytes = sample(name);
         let summary = read(&reader, &bytes, 4096).expect(name).expect(name);
         assert_eq!(summary.passed_names, expected.passed, "{name}");
@@ -140,7 +147,7 @@ fn real_tools_are_understood() {
             assert!(failure.message.contains(said), "{name}: {}", failure.message);
         }
         // nextest only tells how many were skipped.
-        let skipped = if name == "nextest.txt" {
+        let skipped = if *name == "nextest.txt" {
             1
         } else {
             expected.skipped.len() as u64
