@@ -107,6 +107,7 @@ fn argv(section: &Section<'_, '_>, known: &Known<'_>) -> Vec<String> {
     code_from_caller(section, program, &argv);
     for argument in &argv {
         let Some(inside) = argument.value.strip_prefix('{').and_then(|rest| rest.strip_suffix('}')) else {
+            inside_a_text(section, argument, known);
             continue;
         };
         match inside.strip_prefix("file:") {
@@ -117,6 +118,21 @@ fn argv(section: &Section<'_, '_>, known: &Known<'_>) -> Vec<String> {
         }
     }
     words::plain(argv)
+}
+
+/// A placeholder that is only a part of an argument would stay as it is.
+fn inside_a_text(section: &Section<'_, '_>, argument: &At<String>, known: &Known<'_>) {
+    for name in known
+        .parameters
+        .keys()
+        .filter(|name| argument.value.contains(&format!("{{{name}}}")))
+    {
+        section.source().problem(
+            argument.at,
+            format!("{{{name}}} is only a part of its argument"),
+            "a placeholder is a whole argument; give the parameter a wrap = \"--option={value}\"",
+        );
+    }
 }
 
 /// A value of a caller must never become program text of an interpreter.

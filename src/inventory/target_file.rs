@@ -157,11 +157,12 @@ fn executor(root: &Section<'_, '_>) -> LocalBlock {
         }
         return LocalBlock::default();
     };
-    if let Some(kind) = section.required("kind", "\"local\"") {
-        if !KINDS.contains(&kind.value.as_str()) {
-            let message = format!("there is no executor of the kind '{}'", kind.value);
-            section.source().problem(kind.at, message, suggest(&kind.value, &KINDS));
-        }
+    if let Some(kind) = section
+        .required("kind", "\"local\"")
+        .filter(|kind| !KINDS.contains(&kind.value.as_str()))
+    {
+        let message = format!("there is no executor of the kind '{}'", kind.value);
+        section.source().problem(kind.at, message, suggest(&kind.value, &KINDS));
     }
     let path = section.text("path");
     let read_paths = section.texts("read_paths");

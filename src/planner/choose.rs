@@ -66,7 +66,10 @@ pub(super) fn variant<'a>(recipe: &Recipe, possible: Vec<Choice<'a>>, facts: &Fa
             return Ok(choice);
         }
         let tools: Vec<String> = missing.iter().map(|need| lacks(need, facts)).collect();
-        lacking.push(tools.join(" and "));
+        let tools = tools.join(" and ");
+        if !lacking.contains(&tools) {
+            lacking.push(tools);
+        }
         // The last variant is the plainest; what it needs is what to install.
         hints = missing.iter().map(|need| need.hint.as_str()).collect();
         hints.dedup();

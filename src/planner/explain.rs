@@ -49,7 +49,7 @@ pub(super) fn story(story: &Story<'_>) -> String {
         fitting.recipe.title, fitting.because
     ));
     for (index, step) in steps.iter().enumerate() {
-        let effects: Vec<&str> = step.effects.iter().map(|effect| in_words(*effect)).collect();
+        let effects: Vec<&str> = step.effects.iter().filter_map(|effect| in_words(*effect)).collect();
         let effects = if effects.is_empty() {
             String::new()
         } else {
@@ -68,11 +68,12 @@ pub(super) fn story(story: &Story<'_>) -> String {
     lines.join("\n")
 }
 
-const fn in_words(effect: Effect) -> &'static str {
+/// What is worth telling; that a step writes in a workspace which is thrown away is not.
+const fn in_words(effect: Effect) -> Option<&'static str> {
     match effect {
-        Effect::Workspace => "writes in its own workspace",
-        Effect::Network => "uses the network",
-        Effect::RunsCode => "runs the project's code",
-        Effect::Target => "changes the target",
+        Effect::Workspace => None,
+        Effect::Network => Some("uses the network"),
+        Effect::RunsCode => Some("runs the project's code"),
+        Effect::Target => Some("changes the target"),
     }
 }

@@ -8,6 +8,7 @@ use super::parameters;
 use super::resolve::shown;
 use super::steps::{self, Bounds, Situation};
 use crate::domain::plan::{Effect, Need, Plan, PlanStep, Risk};
+use crate::domain::recipe::RecipeStep;
 use crate::domain::target::{ApprovalRule, ExecutorBlock};
 use crate::domain::task::{Constraints, TaskSpec};
 use crate::domain::{Code, Digest, Facts, Listing, Recipe, Refusal, Target, similar};
@@ -243,16 +244,22 @@ fn built(
     for step in &choice.steps {
         match steps::build(step, situation, bounds)? {
             Ok(step) => built.push(step),
-            Err(glob) => {
-                return Ok(Err(Need {
-                    code: "project_files".to_owned(),
-                    message: format!("the step {} needs a file that matches {glob}", step.name),
-                    hint: "upload it with upload_artifact".to_owned(),
-                }));
-            }
+            Err(glob) => return Ok(Err(no_file(step, &glob))),
         }
     }
     Ok(Ok(built))
+}
+
+fn no_file(step: &RecipeStep, glob: &str) -> Need {
+    let instead = match step.unless_parameters.as_slice() {
+        [] => String::new(),
+        inputs => format!(", or submit the task with the input {}", inputs.join(" or ")),
+    };
+    Need {
+        code: "project_files".to_owned(),
+        message: format!("the step {} needs a file that matches {glob}", step.name),
+        hint: format!("upload it with upload_artifact{instead}"),
+    }
 }
 
 fn assemble(request: &Request<'_>, fitting: &Fitting<'_>, choice: &Choice<'_>, steps: Vec<PlanStep>) -> Plan {

@@ -11,7 +11,7 @@ const REFERENCE_MAX: usize = 256;
 /// The most names that a refusal lists.
 const LISTED: usize = 5;
 /// Below this likeness a name is not offered as what was meant.
-const OFFERED: f64 = 0.55;
+const OFFERED: f64 = 0.5;
 
 /// Words that tell nothing about which target is meant.
 const STOP_WORDS: &[&str] = &[

@@ -1,4 +1,10 @@
 //! The integration tests of clawhand: one binary, a module per story.
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test that can't go on fails"
+)]
 
 #![allow(
     clippy::expect_used,
@@ -16,3 +22,8 @@ mod recipes;
 mod redact;
 mod site;
 mod tidy;
+mod mistakes;
+mod planning;
+mod recipes;
+mod resolution;
+mod results;

@@ -1,8 +1,70 @@
-//! The folder of targets and recipes: what it is read to, and how its mistakes are told.
+//! The folder of targets and recipes: what it is read to, and how edits of it are seen.
 
+use std::fs;
 use std::path::Path;
+use std::time::Duration;
 
-use clawhand::inventory;
+use clawhand::domain::target::{ApprovalRule, ExecutorBlock, SecretRef};
+use clawhand::inventory::{self, Inventory, Problem, Snapshot};
+use tempfile::TempDir;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+/// A target file without a mistake.
+pub const GOOD: &str = r#"name = "one"
+description = "The first"
+intents = ["test"]
+
+[executor]
+kind = "local"
+"#;
+
+/// A recipe file without a mistake.
+pub const RECIPE: &str = r#"name = "mine"
+title = "a project of mine"
+intents = ["test"]
+
+[detect]
+any_files = ["mine.txt"]
+
+[parameters.args]
+type = "list"
+description = "arguments"
+
+[[variants]]
+name = "only"
+needs = [{ tool = "mine", hint = "install mine" }]
+
+[[variants.steps]]
+name = "test"
+summary = "test it"
+argv = ["mine", "{args}"]
+effects = ["runs_code"]
+"#;
+
+/// A folder with these files.
+fn folder(files: &[(&str, &str)]) -> TempDir {
+    let dir = TempDir::new().expect("a folder");
+    for (name, text) in files {
+        let path = dir.path().join(name);
+        fs::create_dir_all(path.parent().expect("a parent")).expect("folders");
+        fs::write(path, text).expect("writes");
+    }
+    dir
+}
+
+/// What these files are read to.
+pub fn loaded(files: &[(&str, &str)]) -> Result<Snapshot, Vec<Problem>> {
+    inventory::load(folder(files).path())
+}
+
+/// The problems, a line each.
+pub fn told(files: &[(&str, &str)]) -> Vec<String> {
+    match loaded(files) {
+        Ok(_) => Vec::new(),
+        Err(problems) => problems.iter().map(Problem::to_string).collect(),
+    }
+}
 
 #[test]
 fn the_shipped_targets_and_recipes_are_good() {
@@ -11,13 +73,186 @@ fn the_shipped_targets_and_recipes_are_good() {
         Ok(snapshot) => snapshot,
         Err(problems) => panic!("{}", problems.iter().map(|p| format!("{p}\n")).collect::<String>()),
     };
-    let names = |all: Vec<&str>| all.join(" ");
+    let names: Vec<&str> = snapshot.targets.iter().map(|t| t.name.as_str()).collect();
+    assert_eq!(names, ["deploy-example", "sandbox", "vault-staging"]);
+    let names: Vec<&str> = snapshot.recipes.iter().map(|r| r.name.as_str()).collect();
     assert_eq!(
-        names(snapshot.targets.iter().map(|t| t.name.as_str()).collect()),
-        "deploy-example sandbox vault-staging"
+        names,
+        [
+            "go",
+            "make",
+            "maven",
+            "node",
+            "python",
+            "python-script",
+            "rust",
+            "shell"
+        ]
+    );
+    let vault = snapshot.target("vault-staging").expect("vault-staging");
+    assert!(vault.intents.iter().any(|intent| intent == "install_and_test"));
+    assert!(matches!(&vault.executor, ExecutorBlock::Local(local) if local.network));
+}
+
+#[test]
+fn every_key_of_a_target_is_read() {
+    let snapshot = loaded(&[(
+        "full.toml",
+        r#"
+name = "full"
+description = " Everything "
+aliases = ["All Of It"]
+capabilities = ["gpu"]
+disabled = true
+intents = ["test", "delegate"]
+approval_expires = "90m"
+labels = { env = "x", "a.b" = "c d" }
+[approval]
+test = "always"
+delegate = "never"
+[executor]
+kind = "local"
+user = "nobody"
+path = "/usr/bin:/bin"
+network = true
+read_paths = ["/opt/tools"]
+[environment]
+LANG = "C.UTF-8"
+[secrets]
+TOKEN = { env = "MY_TOKEN" }
+[secrets.KEY]
+file = "/run/secrets/key"
+[limits]
+timeout = "1h 30m"
+max_output = "1 MiB"
+max_artifacts = "2 GiB"
+max_file = "3 KiB"
+max_memory = "4 GiB"
+max_processes = 64
+max_concurrent = 2
+"#,
+    )])
+    .unwrap_or_else(|problems| panic!("{problems:?}"));
+    let full = snapshot.target("full").expect("full");
+    assert_eq!((full.description.as_str(), full.disabled), ("Everything", true));
+    assert_eq!((full.labels["env"].as_str(), full.labels["a.b"].as_str()), ("x", "c d"));
+    assert_eq!(
+        (full.approval_for("test"), full.approval_for("delegate")),
+        (ApprovalRule::Always, ApprovalRule::Never)
+    );
+    assert_eq!(full.approval_expires, Duration::from_secs(5400));
+    let ExecutorBlock::Local(local) = &full.executor;
+    assert_eq!(
+        (local.user.as_deref(), local.path.as_deref()),
+        (Some("nobody"), Some("/usr/bin:/bin"))
+    );
+    assert!(local.network && local.read_paths == ["/opt/tools"]);
+    assert_eq!(full.environment["LANG"], "C.UTF-8");
+    assert_eq!(full.secrets["TOKEN"], SecretRef::Env("MY_TOKEN".to_owned()));
+    assert_eq!(full.secrets["KEY"], SecretRef::File("/run/secrets/key".to_owned()));
+    assert_eq!(full.limits.timeout, Duration::from_secs(5400));
+    assert_eq!(
+        (full.limits.max_output_bytes, full.limits.max_artifact_bytes),
+        (1 << 20, 2 << 30)
     );
     assert_eq!(
-        names(snapshot.recipes.iter().map(|r| r.name.as_str()).collect()),
-        "go make maven node python python-script rust shell"
+        (full.limits.max_file_bytes, full.limits.max_memory_bytes),
+        (Some(3 << 10), Some(4 << 30))
     );
+    assert_eq!((full.limits.max_processes, full.limits.max_concurrent), (Some(64), 2));
+}
+
+#[test]
+fn a_recipe_of_the_operator_takes_the_place_of_the_built_in_one() {
+    let own = RECIPE.replace("\"mine\"", "\"make\"");
+    let with = loaded(&[("a.toml", GOOD), ("recipes/make.toml", &own)]).expect("loads");
+    let without = loaded(&[("a.toml", GOOD)]).expect("loads");
+    assert_eq!(with.recipes.len(), without.recipes.len());
+    let title = |snapshot: &Snapshot| {
+        snapshot
+            .recipes
+            .iter()
+            .find(|r| r.name == "make")
+            .expect("make")
+            .title
+            .clone()
+    };
+    assert_eq!(
+        (title(&with).as_str(), title(&without).as_str()),
+        ("a project of mine", "a project with a makefile")
+    );
+    assert_ne!(with.digest, without.digest);
+    assert_eq!(without.digest, loaded(&[("a.toml", GOOD)]).expect("loads").digest);
+    // A recipe of the operator's own may serve an intent that no other does.
+    let own = RECIPE.replace("intents = [\"test\"]", "intents = [\"test\", \"fly\"]");
+    let flying = GOOD.replace("[\"test\"]", "[\"fly\"]");
+    assert_eq!(told(&[("a.toml", &flying)]).len(), 1);
+    assert_eq!(told(&[("a.toml", &flying), ("recipes/mine.toml", &own)]), [""; 0]);
+}
+
+#[test]
+fn what_is_no_target_file_is_left_out_and_what_cannot_be_read_is_told() {
+    let snapshot = loaded(&[("a.toml", GOOD), (".b.toml", "x"), ("c.toml~", "x"), ("README.md", "x")]).expect("loads");
+    assert_eq!(snapshot.targets.len(), 1);
+    assert!(loaded(&[]).expect("an empty folder is no mistake").targets.is_empty());
+
+    let dir = folder(&[]);
+    fs::write(dir.path().join("latin.toml"), b"name = \"\xe9\"").expect("writes");
+    fs::write(dir.path().join("large.toml"), vec![b'#'; (1 << 20) + 1]).expect("writes");
+    let problems = inventory::load(dir.path()).expect_err("mistakes");
+    let told: Vec<String> = problems.iter().map(Problem::to_string).collect();
+    assert_eq!(
+        told,
+        [
+            "large.toml: can't be read: it is larger than 1 MiB",
+            "latin.toml: can't be read: it is not UTF-8 text"
+        ]
+    );
+    let problems = inventory::load(&dir.path().join("absent")).expect_err("no folder");
+    assert!(
+        problems[0].to_string().starts_with("targets folder: can't be read: "),
+        "{problems:?}"
+    );
+}
+
+#[tokio::test]
+async fn an_edit_is_seen_and_a_bad_one_keeps_the_last_good_snapshot() {
+    let dir = folder(&[("a.toml", GOOD)]);
+    let inventory = Inventory::open(dir.path()).expect("opens");
+    let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
+    let mut reads = inventory.reads();
+    let watching = tasks.spawn({
+        let (inventory, stop) = (inventory.clone(), stop.clone());
+        async move { inventory.watch(stop).await }
+    });
+    // The first read after the watch began: from now on no change is missed.
+    reads.changed().await.expect("reads");
+
+    let before = inventory.snapshot();
+    fs::write(dir.path().join("a.toml"), GOOD.replace("The first", "Edited")).expect("writes");
+    while inventory.snapshot().digest == before.digest {
+        reads.changed().await.expect("reads");
+    }
+    assert_eq!(inventory.snapshot().targets[0].description, "Edited");
+    assert_eq!(before.targets[0].description, "The first", "a snapshot never changes");
+
+    fs::write(dir.path().join("b.toml"), "nmae = 1").expect("writes");
+    while inventory.problems().is_empty() {
+        reads.changed().await.expect("reads");
+    }
+    assert_eq!(inventory.problems()[0].file, "b.toml");
+    assert_eq!(inventory.snapshot().targets[0].description, "Edited");
+
+    fs::remove_file(dir.path().join("b.toml")).expect("removes");
+    while !inventory.problems().is_empty() {
+        reads.changed().await.expect("reads");
+    }
+    // A folder that comes later is watched as well.
+    fs::create_dir(dir.path().join("recipes")).expect("makes");
+    fs::write(dir.path().join("recipes/mine.toml"), RECIPE).expect("writes");
+    while !inventory.snapshot().recipes.iter().any(|recipe| recipe.name == "mine") {
+        reads.changed().await.expect("reads");
+    }
+    stop.cancel();
+    watching.await.expect("joins").expect("watches");
 }

@@ -37,9 +37,9 @@ impl Lines {
         let text = String::from_utf8_lossy(&self.pending);
         let text = text.strip_suffix('\r').unwrap_or(&text);
         if text.contains('\u{1b}') {
-            line(&without_colours(text))
+            line(&without_colours(text));
         } else {
-            line(text)
+            line(text);
         }
         self.pending.clear();
     }

@@ -39,7 +39,7 @@ enum State {
     /// After "not ok": what follows belongs to the last failure.
     Failed,
     /// In the YAML block of the last failure, or of a test that didn't fail.
-    Yaml { of_failure: bool },
+    Yaml { of_failure: bool, indent: usize },
 }
 
 /// A test point.
@@ -59,8 +59,13 @@ enum Directive {
 impl Tap {
     pub(super) fn line(&mut self, line: &str) {
         let text = line.trim_start();
-        if let State::Yaml { of_failure } = self.state {
-            return self.yaml(text, line, of_failure);
+        if let State::Yaml { of_failure, indent } = self.state {
+            // The block is as far in as its first line.
+            let inside = line
+                .get(indent..)
+                .filter(|_| line.len() - text.len() >= indent)
+                .unwrap_or(text);
+            return self.yaml(line, inside, of_failure);
         }
         let level = (line.len() - text.len()) / INDENT;
         if level >= DEPTH_MAX {
@@ -68,7 +73,10 @@ impl Tap {
         }
         if text == "---" {
             let of_failure = matches!(self.state, State::Failed);
-            self.state = State::Yaml { of_failure };
+            self.state = State::Yaml {
+                of_failure,
+                indent: line.len() - text.len(),
+            };
         } else if let Some(point) = point(text) {
             self.test(level, &point);
         } else if let Some(name) = text.strip_prefix("# Subtest:") {
@@ -149,7 +157,9 @@ impl Tap {
         around.chain([name]).collect::<Vec<_>>().join(" > ")
     }
 
-    fn yaml(&mut self, text: &str, line: &str, of_failure: bool) {
+    /// A line of a YAML block; `inside` is the line without the indentation of the block.
+    fn yaml(&mut self, line: &str, inside: &str, of_failure: bool) {
+        let text = inside.trim_start();
         // A test point would be lost in a block that was never closed.
         if text == "..." || (point(text).is_some() && !line.starts_with(' ')) {
             self.state = State::Tests;
@@ -157,7 +167,7 @@ impl Tap {
                 self.line(line);
             }
         } else if of_failure {
-            self.message(line);
+            self.message(inside);
         }
     }
 
@@ -237,7 +247,7 @@ mod tests {
             ("1..2\nok\nnot ok 2 - later # TODO soon\n", Some((1, 0, 1, &[]))),
             (
                 "TAP version 14\nnot ok 1 - y\n  ---\n  error: boom\n  ok 7 - not a test\n  ...\n1..1\n",
-                Some((0, 1, 0, &["y: error: boom\n  ok 7 - not a test"])),
+                Some((0, 1, 0, &["y: error: boom\nok 7 - not a test"])),
             ),
             (
                 "1..3\nok 1 - a\n",
