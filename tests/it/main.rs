@@ -1,10 +1,4 @@
 //! The integration tests of clawhand: one binary, a module per story.
-#![allow(
-    clippy::expect_used,
-    clippy::panic,
-    clippy::unwrap_used,
-    reason = "a test that can't go on fails"
-)]
 
 #![allow(
     clippy::expect_used,
@@ -17,13 +11,11 @@ mod archive;
 mod executors;
 mod flow;
 mod mcp;
-mod planning;
-mod recipes;
-mod redact;
-mod site;
-mod tidy;
 mod mistakes;
 mod planning;
 mod recipes;
+mod redact;
 mod resolution;
 mod results;
+mod site;
+mod tidy;
