@@ -11,9 +11,9 @@
 //! | unknown, infra_failed | failed, with the reason |
 
 use rmcp::model::{
-    CreateTaskResult, DetailedTask, ElicitRequest, ElicitRequestParams, ElicitationSchema, EnumSchema, ErrorCode,
-    GetTaskResult, InputRequest, InputRequests, JsonObject, ProtocolVersion, StringSchema, Task, TaskPayload,
-    TaskStatus, UpdateTaskParams,
+    CallToolResult, CreateTaskResult, DetailedTask, ElicitRequest, ElicitRequestParams, ElicitationSchema, EnumSchema,
+    ErrorCode, GetTaskResult, InputRequest, InputRequests, JsonObject, ProtocolVersion, StringSchema, Task,
+    TaskPayload, TaskStatus, UpdateTaskParams,
 };
 use rmcp::service::RequestContext;
 use rmcp::{ErrorData, RoleServer};
@@ -204,11 +204,12 @@ async fn outcome(control: &Control, actor: &Actor, id: &str, ended: ExecutionSta
         let error = json!({"code": ErrorCode::INTERNAL_ERROR, "message": message, "data": *answer});
         return Ok(TaskPayload::Failed { error: object(error) });
     }
-    let mut result = with_links(answer::result(Ok(answer)));
-    result.is_error = Some(ended != ExecutionState::Succeeded);
-    if let Some(content) = result.structured_content.as_mut().and_then(Value::as_object_mut) {
+    let mut content = answer.into_inner();
+    if let Some(content) = content.as_object_mut() {
         content.insert("execution_id".into(), id.into());
     }
+    let mut result = with_links(CallToolResult::structured(content));
+    result.is_error = Some(ended != ExecutionState::Succeeded);
     let result = serde_json::to_value(result).map_err(|error| ErrorData::internal_error(error.to_string(), None))?;
     Ok(TaskPayload::Completed { result: object(result) })
 }

@@ -6,7 +6,7 @@ use axum::extract::Request;
 use axum::middleware::{Next, from_fn};
 use clawhand::control::Control;
 use clawhand::domain::{Actor, Scope};
-use clawhand::mcp::{self, HttpSettings};
+use clawhand::mcp::{self, Caller, Handler, HttpSettings};
 use reqwest::{Client, RequestBuilder, Response, StatusCode};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
@@ -30,14 +30,20 @@ impl Drop for Door {
 
 impl Door {
     async fn open(settings: HttpSettings, actor: Option<Actor>) -> Self {
+        Self::before(control(), settings, actor).await
+    }
+
+    async fn before(control: Control, settings: HttpSettings, actor: Option<Actor>) -> Self {
         let stop = CancellationToken::new();
-        let router =
-            mcp::routes(&settings, control(), stop.clone()).layer(from_fn(move |mut request: Request, next: Next| {
+        let handler = Handler::new(control, Caller::OfRequest);
+        let router = mcp::http_router(&settings, stop.clone(), move || handler.clone()).layer(from_fn(
+            move |mut request: Request, next: Next| {
                 if let Some(actor) = actor.clone() {
                     request.extensions_mut().insert(actor);
                 }
                 next.run(request)
-            }));
+            },
+        ));
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");
         let stopped = stop.clone().cancelled_owned();
