@@ -78,7 +78,7 @@ impl Door {
         }
         params["_meta"] = json!({
             "io.modelcontextprotocol/protocolVersion": revision,
-            "io.modelcontextprotocol/clientCapabilities": {"extensions": {TASKS: {}}},
+            "io.modelcontextprotocol/clientCapabilities": {"elicitation": {}, "extensions": {TASKS: {}}},
             "io.modelcontextprotocol/clientInfo": {"name": "door test", "version": "1"},
         });
         let name = ["name", "uri", "taskId"]
@@ -399,6 +399,28 @@ async fn an_unknown_tool_is_an_error_of_the_protocol() {
     for revision in ["2025-11-25", MODERN] {
         let called = door.call(revision, "rm_rf", json!({})).await;
         assert_eq!(called["error"]["code"], -32602, "{called}");
+    }
+}
+
+#[tokio::test]
+async fn a_method_that_is_not_offered_does_not_exist() {
+    let door = Door::usual().await;
+    let prompt = json!({"ref": {"type": "ref/prompt", "name": "p"}, "argument": {"name": "a", "value": "v"}});
+    for (revision, method, params) in [
+        ("2025-11-25", "prompts/list", json!({})),
+        (MODERN, "prompts/list", json!({})),
+        (MODERN, "completion/complete", prompt),
+        ("2025-11-25", "logging/setLevel", json!({"level": "debug"})),
+        (
+            "2025-11-25",
+            "resources/subscribe",
+            json!({"uri": "clawhand://artifacts/x"}),
+        ),
+        (MODERN, "subscriptions/listen", json!({"notifications": {}})),
+        (MODERN, "tasks/list", json!({})),
+    ] {
+        let got = door.answer(revision, method, params).await;
+        assert_eq!(got["error"]["code"], -32601, "{revision} {method}: {got}");
     }
 }
 
