@@ -4,16 +4,16 @@
 //! | execution | task |
 //! |---|---|
 //! | queued, preparing, running, collecting | working |
-//! | awaiting_approval | input_required, with the approval as a form |
+//! | awaiting_approval | input_required, with the approval as a form; working for clients that have no forms |
 //! | succeeded | completed, with the result |
 //! | failed, timed_out, denied, expired | completed, with the result as a tool error that says why |
 //! | cancelled | cancelled |
 //! | unknown, infra_failed | failed, with the reason |
 
 use rmcp::model::{
-    CreateTaskResult, DetailedTask, ElicitRequest, ElicitRequestParams, ElicitationSchema, EnumSchema, ErrorCode,
-    GetTaskResult, InputRequest, InputRequests, JsonObject, ProtocolVersion, StringSchema, Task, TaskPayload,
-    TaskStatus, UpdateTaskParams,
+    CallToolResult, CreateTaskResult, DetailedTask, ElicitRequest, ElicitRequestParams, ElicitationSchema, EnumSchema,
+    ErrorCode, GetTaskResult, InputRequest, InputRequests, JsonObject, ProtocolVersion, StringSchema, Task,
+    TaskPayload, TaskStatus, UpdateTaskParams,
 };
 use rmcp::service::RequestContext;
 use rmcp::{ErrorData, RoleServer};
@@ -41,18 +41,39 @@ pub(super) fn knows_tasks(context: &RequestContext<RoleServer>) -> bool {
             .is_some_and(|capabilities| capabilities.supports_tasks())
 }
 
+/// Whether the client can put a form before a person. One that can't isn't asked: to it, the task goes on working until
+/// somebody answers elsewhere.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Asks {
+    /// It declared elicitation.
+    Forms,
+    /// It didn't.
+    Nothing,
+}
+
+impl Asks {
+    /// What the client of this request declared.
+    pub(super) fn of(context: &RequestContext<RoleServer>) -> Self {
+        match context.client_capabilities() {
+            Some(client) if client.elicitation.is_some() => Self::Forms,
+            _ => Self::Nothing,
+        }
+    }
+}
+
 /// The answer of `start_execution` as a task.
 pub(super) fn created(started: &Clean<Value>) -> CreateTaskResult {
     CreateTaskResult::new(task(started["execution_id"].as_str().unwrap_or_default(), started))
 }
 
 /// `tasks/get`.
-pub(super) async fn get(control: &Control, actor: &Actor, id: String) -> Result<GetTaskResult, ErrorData> {
+pub(super) async fn get(control: &Control, actor: &Actor, id: String, asks: Asks) -> Result<GetTaskResult, ErrorData> {
     let status = status(control, actor, &id).await?;
     let payload = match state(&status) {
         ExecutionState::Queued | ExecutionState::Preparing | ExecutionState::Running | ExecutionState::Collecting => {
             TaskPayload::Working
         }
+        ExecutionState::AwaitingApproval if asks == Asks::Nothing => TaskPayload::Working,
         ExecutionState::AwaitingApproval => TaskPayload::InputRequired {
             input_requests: question(&status["approval"])?,
         },
@@ -64,9 +85,13 @@ pub(super) async fn get(control: &Control, actor: &Actor, id: String) -> Result<
 
 /// `tasks/update`: the answer to an approval, by the same way as `respond_to_approval`.
 pub(super) async fn update(control: &Control, actor: &Actor, request: UpdateTaskParams) -> Result<(), ErrorData> {
-    status(control, actor, &request.task_id).await?;
+    let status = status(control, actor, &request.task_id).await?;
+    let open = status["approval"]["id"].as_str();
     for (key, response) in request.input_responses {
-        let Some(approval) = key.strip_prefix(APPROVAL_KEY) else {
+        let asked = key
+            .strip_prefix(APPROVAL_KEY)
+            .filter(|approval| Some(*approval) == open);
+        let Some(approval) = asked else {
             return Err(ErrorData::invalid_params(format!("{key} was not asked for"), None));
         };
         let Some(decision) = decision(&response)? else { continue };
@@ -134,11 +159,8 @@ fn task(id: &str, status: &Value) -> Task {
     let updated = status["updated_at"]
         .as_str()
         .map_or_else(|| created.clone(), str::to_owned);
-    let standing = match state(status) {
-        ExecutionState::AwaitingApproval => TaskStatus::InputRequired,
-        _ => TaskStatus::Working,
-    };
-    Task::new(id, standing, created, updated)
+    // A new task works; in the answer of tasks/get, `DetailedTask` sets the word that goes with its payload.
+    Task::new(id, TaskStatus::Working, created, updated)
         .with_status_message(message)
         .with_poll_interval_ms(POLL_MS)
 }
@@ -204,11 +226,12 @@ async fn outcome(control: &Control, actor: &Actor, id: &str, ended: ExecutionSta
         let error = json!({"code": ErrorCode::INTERNAL_ERROR, "message": message, "data": *answer});
         return Ok(TaskPayload::Failed { error: object(error) });
     }
-    let mut result = with_links(answer::result(Ok(answer)));
-    result.is_error = Some(ended != ExecutionState::Succeeded);
-    if let Some(content) = result.structured_content.as_mut().and_then(Value::as_object_mut) {
+    let mut content = answer.into_inner();
+    if let Some(content) = content.as_object_mut() {
         content.insert("execution_id".into(), id.into());
     }
+    let mut result = with_links(CallToolResult::structured(content));
+    result.is_error = Some(ended != ExecutionState::Succeeded);
     let result = serde_json::to_value(result).map_err(|error| ErrorData::internal_error(error.to_string(), None))?;
     Ok(TaskPayload::Completed { result: object(result) })
 }

@@ -11,7 +11,7 @@ use http::StatusCode;
 use rmcp::ServerHandler;
 use rmcp::transport::streamable_http_server::session::local::LocalSessionManager;
 use rmcp::transport::{StreamableHttpServerConfig, StreamableHttpService};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -25,7 +25,7 @@ use crate::domain::{Actor, Code, Refusal};
 const CONTENT: usize = 4 * 1024 * 1024;
 
 /// How MCP over HTTP is served.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct HttpSettings {
     /// Names by which this server may be called (`Host`), with or without a port. An empty list takes every name.
@@ -142,7 +142,7 @@ pub enum StdioError {
 pub async fn serve_stdio(control: Control, actor: Actor, stop: CancellationToken) -> Result<(), StdioError> {
     use rmcp::service::ServerInitializeError as E;
     let handler = Handler::new(control, Caller::Fixed(actor));
-    let running = match rmcp::service::serve_server_with_ct(handler, rmcp::transport::stdio(), stop).await {
+    let running = match rmcp::service::serve_server_with_ct(handler, rmcp::transport::stdio_pipes(), stop).await {
         Ok(running) => running,
         // It went away before it said anything.
         Err(E::ConnectionClosed(_) | E::Cancelled) => return Ok(()),

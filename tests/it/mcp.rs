@@ -6,7 +6,7 @@ use axum::extract::Request;
 use axum::middleware::{Next, from_fn};
 use clawhand::control::Control;
 use clawhand::domain::{Actor, Scope};
-use clawhand::mcp::{self, HttpSettings};
+use clawhand::mcp::{self, Caller, Handler, HttpSettings};
 use reqwest::{Client, RequestBuilder, Response, StatusCode};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
@@ -30,14 +30,20 @@ impl Drop for Door {
 
 impl Door {
     async fn open(settings: HttpSettings, actor: Option<Actor>) -> Self {
+        Self::before(control(), settings, actor).await
+    }
+
+    async fn before(control: Control, settings: HttpSettings, actor: Option<Actor>) -> Self {
         let stop = CancellationToken::new();
-        let router =
-            mcp::routes(&settings, control(), stop.clone()).layer(from_fn(move |mut request: Request, next: Next| {
+        let handler = Handler::new(control, Caller::OfRequest);
+        let router = mcp::http_router(&settings, stop.clone(), move || handler.clone()).layer(from_fn(
+            move |mut request: Request, next: Next| {
                 if let Some(actor) = actor.clone() {
                     request.extensions_mut().insert(actor);
                 }
                 next.run(request)
-            }));
+            },
+        ));
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");
         let stopped = stop.clone().cancelled_owned();
@@ -72,7 +78,7 @@ impl Door {
         }
         params["_meta"] = json!({
             "io.modelcontextprotocol/protocolVersion": revision,
-            "io.modelcontextprotocol/clientCapabilities": {"extensions": {TASKS: {}}},
+            "io.modelcontextprotocol/clientCapabilities": {"elicitation": {}, "extensions": {TASKS: {}}},
             "io.modelcontextprotocol/clientInfo": {"name": "door test", "version": "1"},
         });
         let name = ["name", "uri", "taskId"]
@@ -393,6 +399,28 @@ async fn an_unknown_tool_is_an_error_of_the_protocol() {
     for revision in ["2025-11-25", MODERN] {
         let called = door.call(revision, "rm_rf", json!({})).await;
         assert_eq!(called["error"]["code"], -32602, "{called}");
+    }
+}
+
+#[tokio::test]
+async fn a_method_that_is_not_offered_does_not_exist() {
+    let door = Door::usual().await;
+    let prompt = json!({"ref": {"type": "ref/prompt", "name": "p"}, "argument": {"name": "a", "value": "v"}});
+    for (revision, method, params) in [
+        ("2025-11-25", "prompts/list", json!({})),
+        (MODERN, "prompts/list", json!({})),
+        (MODERN, "completion/complete", prompt),
+        ("2025-11-25", "logging/setLevel", json!({"level": "debug"})),
+        (
+            "2025-11-25",
+            "resources/subscribe",
+            json!({"uri": "clawhand://artifacts/x"}),
+        ),
+        (MODERN, "subscriptions/listen", json!({"notifications": {}})),
+        (MODERN, "tasks/list", json!({})),
+    ] {
+        let got = door.answer(revision, method, params).await;
+        assert_eq!(got["error"]["code"], -32601, "{revision} {method}: {got}");
     }
 }
 

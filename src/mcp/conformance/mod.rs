@@ -4,8 +4,10 @@
 //! The words and numbers are the suite's (`@modelcontextprotocol/conformance`); what is not listed here goes on to the
 //! real handler.
 
-// Logging, sampling and roots are deprecated in the protocol; the suite still asks for them.
-#![allow(deprecated)]
+#![expect(
+    deprecated,
+    reason = "logging, sampling and roots are deprecated in the protocol; the suite still asks for them"
+)]
 
 mod data;
 mod questions;
