@@ -3,3 +3,4 @@
 pub mod control;
 pub mod domain;
 pub mod executors;
+pub mod store;
