@@ -107,8 +107,10 @@ impl Store {
     /// # Errors
     /// When nothing could be stored.
     pub async fn approvals_expire(&self, now: UnixMs, outcome: &Outcome) -> Result<Vec<ExecutionId>, StoreError> {
-        let lapsed = sql("SELECT id, execution_id FROM approvals WHERE state = 'open' AND expires_at <= $1 \
-                          ORDER BY expires_at LIMIT $2")
+        let lapsed = sql(
+            "SELECT id, execution_id FROM approvals WHERE state = 'open' AND expires_at <= $1 \
+                          ORDER BY expires_at LIMIT $2",
+        )
         .bind(now)
         .bind(EXPIRE_MAX);
         let mut expired = Vec::new();
@@ -153,8 +155,10 @@ async fn settle(tx: &mut Tx, decide: &Decide<'_>) -> Result<Decided, StoreError>
         return Ok(Decided::NotFound);
     };
     let (id, before): (ExecutionId, ExecutionState) = (row.get("id")?, row.get("state")?);
-    let answer = sql("UPDATE approvals SET state = $2, decided_by = $3, decided_at = $4, reason = $5 \
-                      WHERE id = $1 AND state = 'open'")
+    let answer = sql(
+        "UPDATE approvals SET state = $2, decided_by = $3, decided_at = $4, reason = $5 \
+                      WHERE id = $1 AND state = 'open'",
+    )
     .bind(decide.approval)
     .bind(decide.state)
     .bind(decide.by)
@@ -188,8 +192,10 @@ async fn settle(tx: &mut Tx, decide: &Decide<'_>) -> Result<Decided, StoreError>
 
 async fn insert_grant(tx: &mut Tx, grant: &Grant) -> Result<(), StoreError> {
     tx.execute(
-        sql("INSERT INTO grants (owner, plan_digest, target, intent, granted_by, granted_at) \
-             VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (owner, plan_digest) DO NOTHING")
+        sql(
+            "INSERT INTO grants (owner, plan_digest, target, intent, granted_by, granted_at) \
+             VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (owner, plan_digest) DO NOTHING",
+        )
         .bind(&grant.owner)
         .bind(grant.plan_digest)
         .bind(&grant.target)
@@ -204,9 +210,11 @@ async fn insert_grant(tx: &mut Tx, grant: &Grant) -> Result<(), StoreError> {
 /// Stores a question.
 pub(super) async fn insert(tx: &mut Tx, approval: &Approval) -> Result<(), StoreError> {
     tx.execute(
-        sql("INSERT INTO approvals (id, execution_id, task_id, owner, plan_digest, target, intent, question, state, \
+        sql(
+            "INSERT INTO approvals (id, execution_id, task_id, owner, plan_digest, target, intent, question, state, \
                created_at, expires_at, decided_by, decided_at, reason) \
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)")
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)",
+        )
         .bind(approval.id)
         .bind(approval.execution)
         .bind(approval.task)
@@ -229,8 +237,10 @@ pub(super) async fn insert(tx: &mut Tx, approval: &Approval) -> Result<(), Store
 /// Takes the open question of an execution back.
 pub(super) async fn withdraw(tx: &mut Tx, id: ExecutionId, by: &str, now: UnixMs) -> Result<(), StoreError> {
     tx.execute(
-        sql("UPDATE approvals SET state = 'withdrawn', decided_by = $2, decided_at = $3 \
-             WHERE execution_id = $1 AND state = 'open'")
+        sql(
+            "UPDATE approvals SET state = 'withdrawn', decided_by = $2, decided_at = $3 \
+             WHERE execution_id = $1 AND state = 'open'",
+        )
         .bind(id)
         .bind(by)
         .bind(now),

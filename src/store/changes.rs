@@ -135,7 +135,10 @@ impl Drop for Watch {
     fn drop(&mut self) {
         let mut topics = self.shared.topics();
         self.receiver = None;
-        if topics.get(&self.topic).is_some_and(|sender| sender.receiver_count() == 0) {
+        if topics
+            .get(&self.topic)
+            .is_some_and(|sender| sender.receiver_count() == 0)
+        {
             topics.remove(&self.topic);
         }
     }

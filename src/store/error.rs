@@ -29,7 +29,9 @@ impl StoreError {
     /// Whether the connection itself is of no use any more.
     pub(super) fn lost_connection(error: &sqlx::Error) -> bool {
         match error {
-            sqlx::Error::Database(error) => error.code().is_some_and(|code| code.len() == 5 && code.starts_with("57P")),
+            sqlx::Error::Database(error) => error
+                .code()
+                .is_some_and(|code| code.len() == 5 && code.starts_with("57P")),
             sqlx::Error::Io(_)
             | sqlx::Error::Tls(_)
             | sqlx::Error::Protocol(_)

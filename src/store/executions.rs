@@ -169,12 +169,7 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError::Fenced`] when the lease was lost, [`StoreError::Illegal`] when the event can't happen.
-    pub async fn execution_move(
-        &self,
-        lease: &Lease,
-        event: Event,
-        now: UnixMs,
-    ) -> Result<ExecutionState, StoreError> {
+    pub async fn execution_move(&self, lease: &Lease, event: Event, now: UnixMs) -> Result<ExecutionState, StoreError> {
         let mut tx = self.begin().await?;
         let result = step_on(&mut tx, lease, event, now).await;
         tx.end(result).await
@@ -269,7 +264,9 @@ async fn cancel(tx: &mut Tx, request: CancelRequest<'_>) -> Result<Option<Execut
     .bind(reason)
     .bind(by);
     let Some(row) = tx.row(asked).await? else {
-        let ended = tx.row(sql("SELECT state FROM executions WHERE id = $1").bind(id)).await?;
+        let ended = tx
+            .row(sql("SELECT state FROM executions WHERE id = $1").bind(id))
+            .await?;
         return ended.map(|row| row.get("state")).transpose();
     };
     let state: ExecutionState = row.get("state")?;
@@ -303,8 +300,10 @@ pub(super) async fn close(
 ) -> Result<(), StoreError> {
     let written = tx
         .execute(
-            sql("UPDATE executions SET state = $3, outcome = $4, ended_at = $5, worker = NULL, lease_until = NULL \
-                 WHERE id = $1 AND state = $2")
+            sql(
+                "UPDATE executions SET state = $3, outcome = $4, ended_at = $5, worker = NULL, lease_until = NULL \
+                 WHERE id = $1 AND state = $2",
+            )
             .bind(id)
             .bind(before)
             .bind(after)
@@ -317,9 +316,11 @@ pub(super) async fn close(
     }
     // What still counts as running when its execution ends was lost.
     tx.execute(
-        sql("UPDATE steps SET ended_at = CASE WHEN state = 'running' THEN $2 ELSE ended_at END, \
+        sql(
+            "UPDATE steps SET ended_at = CASE WHEN state = 'running' THEN $2 ELSE ended_at END, \
                state = CASE WHEN state = 'running' THEN 'unknown' ELSE 'skipped' END \
-             WHERE execution_id = $1 AND state IN ('pending', 'running')")
+             WHERE execution_id = $1 AND state IN ('pending', 'running')",
+        )
         .bind(id)
         .bind(now),
     )

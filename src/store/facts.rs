@@ -11,10 +11,12 @@ impl Store {
     /// # Errors
     /// When nothing could be stored.
     pub async fn facts_put(&self, target: &str, connection: Digest, facts: &Facts) -> Result<(), StoreError> {
-        let put = sql("INSERT INTO facts (target, connection, facts, learned_at) VALUES ($1, $2, $3, $4) \
+        let put = sql(
+            "INSERT INTO facts (target, connection, facts, learned_at) VALUES ($1, $2, $3, $4) \
                        ON CONFLICT (target) DO UPDATE SET connection = excluded.connection, \
                          facts = excluded.facts, learned_at = excluded.learned_at \
-                       WHERE facts.connection <> excluded.connection OR facts.learned_at <= excluded.learned_at")
+                       WHERE facts.connection <> excluded.connection OR facts.learned_at <= excluded.learned_at",
+        )
         .bind(target)
         .bind(connection)
         .bind(json(facts)?)

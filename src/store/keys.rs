@@ -54,7 +54,11 @@ impl Store {
     /// # Errors
     /// When the database can't be read.
     pub async fn key_list(&self) -> Result<Vec<Key>, StoreError> {
-        self.rows(sql("SELECT * FROM keys ORDER BY id")).await?.iter().map(read).collect()
+        self.rows(sql("SELECT * FROM keys ORDER BY id"))
+            .await?
+            .iter()
+            .map(read)
+            .collect()
     }
 
     /// Revokes a key. False when there is none, or it was revoked before.

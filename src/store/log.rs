@@ -66,7 +66,9 @@ impl Store {
             let (Some(start), Some(chunk)) = (row.find::<u64>("start")?, row.find::<Vec<u8>>("bytes")?) else {
                 break;
             };
-            let skip = usize::try_from(from.saturating_sub(start)).unwrap_or(usize::MAX).min(chunk.len());
+            let skip = usize::try_from(from.saturating_sub(start))
+                .unwrap_or(usize::MAX)
+                .min(chunk.len());
             let room = max - bytes.len();
             let part = &chunk[skip..];
             bytes.extend_from_slice(&part[..part.len().min(room)]);

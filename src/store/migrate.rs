@@ -70,14 +70,15 @@ impl Store {
     pub async fn schema_version(&self) -> Result<Option<i64>, StoreError> {
         let tables = match self.dialect() {
             Dialect::Sqlite => sql("SELECT name FROM sqlite_schema WHERE name = '_sqlx_migrations'"),
-            Dialect::Postgres => {
-                sql("SELECT 'there' AS name WHERE to_regclass('_sqlx_migrations') IS NOT NULL")
-            }
+            Dialect::Postgres => sql("SELECT 'there' AS name WHERE to_regclass('_sqlx_migrations') IS NOT NULL"),
         };
         if self.row(tables).await?.is_none() {
             return Ok(None);
         }
-        match self.row(sql("SELECT MAX(version) AS version FROM _sqlx_migrations")).await? {
+        match self
+            .row(sql("SELECT MAX(version) AS version FROM _sqlx_migrations"))
+            .await?
+        {
             Some(row) => row.find("version"),
             None => Ok(None),
         }

@@ -52,7 +52,9 @@ async fn delete(tx: &mut Tx, before: UnixMs, limit: u32) -> Result<Purged, Store
             None => 0,
         };
         // Looks again: something may have begun since. The rows of the task go with it.
-        let delete = sql("DELETE FROM tasks WHERE id = $1 AND active_at < $2").bind(id).bind(before);
+        let delete = sql("DELETE FROM tasks WHERE id = $1 AND active_at < $2")
+            .bind(id)
+            .bind(before);
         if tx.execute(delete).await? == 1 {
             purged.tasks += 1;
             purged.executions += executions;

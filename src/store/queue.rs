@@ -136,8 +136,10 @@ impl Store {
     pub async fn queue_position(&self, id: ExecutionId) -> Result<Option<u64>, StoreError> {
         let row = self
             .row(
-                sql("SELECT COUNT(*) AS place FROM executions q WHERE q.state = 'queued' AND q.id <= $1 \
-                     AND EXISTS (SELECT 1 FROM executions e WHERE e.id = $1 AND e.state = 'queued')")
+                sql(
+                    "SELECT COUNT(*) AS place FROM executions q WHERE q.state = 'queued' AND q.id <= $1 \
+                     AND EXISTS (SELECT 1 FROM executions e WHERE e.id = $1 AND e.state = 'queued')",
+                )
                 .bind(id),
             )
             .await?;
@@ -195,9 +197,11 @@ async fn take(tx: &mut Tx, claim: &Claim<'_>) -> Result<Option<(Execution, Lease
         ExecutionState::Queued => next(before, Event::Claimed)?,
         driven => driven,
     };
-    let taken = sql("UPDATE executions SET state = $3, epoch = epoch + 1, worker = $4, lease_until = $5, \
+    let taken = sql(
+        "UPDATE executions SET state = $3, epoch = epoch + 1, worker = $4, lease_until = $5, \
            started_at = COALESCE(started_at, $6) \
-         WHERE id = $1 AND state = $2 RETURNING *")
+         WHERE id = $1 AND state = $2 RETURNING *",
+    )
     .bind(row.get::<ExecutionId>("id")?)
     .bind(before)
     .bind(after)

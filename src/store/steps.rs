@@ -60,9 +60,11 @@ impl Store {
     /// # Errors
     /// When the database can't be read.
     pub async fn execution_steps(&self, id: ExecutionId) -> Result<Vec<StepRow>, StoreError> {
-        let steps = sql("SELECT idx, name AS step_name, state AS step_state, exit_code AS step_exit_code, \
+        let steps = sql(
+            "SELECT idx, name AS step_name, state AS step_state, exit_code AS step_exit_code, \
                            started_at AS step_started_at, ended_at AS step_ended_at \
-                         FROM steps WHERE execution_id = $1 ORDER BY idx")
+                         FROM steps WHERE execution_id = $1 ORDER BY idx",
+        )
         .bind(id);
         self.rows(steps).await?.iter().map(read).collect()
     }
@@ -136,8 +138,10 @@ pub(super) async fn insert(tx: &mut Tx, execution: &Execution) -> Result<(), Sto
 
 async fn begin(tx: &mut Tx, lease: &Lease, start: &StepStart<'_>) -> Result<(), StoreError> {
     log::write(tx, lease, start.header).await?;
-    let running = sql("UPDATE steps SET state = 'running', started_at = COALESCE(started_at, $3) \
-                       WHERE execution_id = $1 AND idx = $2 AND state IN ('pending', 'running')")
+    let running = sql(
+        "UPDATE steps SET state = 'running', started_at = COALESCE(started_at, $3) \
+                       WHERE execution_id = $1 AND idx = $2 AND state IN ('pending', 'running')",
+    )
     .bind(lease.execution())
     .bind(start.index)
     .bind(start.now);
@@ -181,7 +185,9 @@ async fn fenced(tx: &mut Tx, lease: &Lease, statement: Sql, noun: &str) -> Resul
 pub(super) fn must(changed: u64, noun: &str) -> Result<(), StoreError> {
     match changed {
         1 => Ok(()),
-        _ => Err(StoreError::Corrupt(format!("there is no such {noun} in this execution"))),
+        _ => Err(StoreError::Corrupt(format!(
+            "there is no such {noun} in this execution"
+        ))),
     }
 }
 

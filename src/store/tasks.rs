@@ -87,13 +87,15 @@ impl Store {
     pub async fn task_list(&self, filter: &TaskFilter) -> Result<Vec<TaskRow>, StoreError> {
         let rows = self
             .rows(
-                sql("SELECT t.*, COALESCE(e.state, 'submitted') AS state, e.id AS execution_id \
+                sql(
+                    "SELECT t.*, COALESCE(e.state, 'submitted') AS state, e.id AS execution_id \
                      FROM tasks t LEFT JOIN executions e \
                        ON e.id = (SELECT MAX(last.id) FROM executions last WHERE last.task_id = t.id) \
                      WHERE ($1 IS NULL OR t.owner = $1) \
                        AND ($2 IS NULL OR COALESCE(e.state, 'submitted') = $2) \
                        AND ($3 IS NULL OR t.id < $3) \
-                     ORDER BY t.id DESC LIMIT $4")
+                     ORDER BY t.id DESC LIMIT $4",
+                )
                 .bind(&filter.owner)
                 .bind(&filter.state)
                 .bind(filter.before)

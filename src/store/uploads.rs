@@ -54,12 +54,10 @@ impl Store {
     /// # Errors
     /// When nothing could be stored.
     pub async fn upload_insert(&self, upload: &Upload) -> Result<bool, StoreError> {
-        let insert = sql(
-            "INSERT INTO uploads \
+        let insert = sql("INSERT INTO uploads \
              (id, task_id, owner, name, kind, digest, received, created_at, expires_at, used_at) \
              VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) \
-             ON CONFLICT (task_id, name) WHERE kind = 'parts' DO NOTHING",
-        )
+             ON CONFLICT (task_id, name) WHERE kind = 'parts' DO NOTHING")
         .bind(&upload.id)
         .bind(upload.task)
         .bind(&upload.owner)
@@ -131,7 +129,9 @@ impl Store {
     /// # Errors
     /// When nothing could be stored.
     pub async fn upload_delete(&self, id: &str) -> Result<(), StoreError> {
-        self.change(sql("DELETE FROM uploads WHERE id = $1").bind(id)).await.map(drop)
+        self.change(sql("DELETE FROM uploads WHERE id = $1").bind(id))
+            .await
+            .map(drop)
     }
 
     /// The uploads in parts that lapsed before `now` and what was received of them can be thrown away.
