@@ -5,9 +5,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use sqlx::Postgres;
+use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
-use sqlx::{Postgres, Transaction};
 use tokio_util::task::TaskTracker;
 
 use super::StoreError;
@@ -162,11 +163,9 @@ impl Store {
     pub(super) async fn change(&self, statement: Sql) -> Result<bool, StoreError> {
         if let Db::Postgres(pool) = &self.inner.db {
             // A statement by itself is a transaction.
-            let mut conn = pool.acquire().await?;
-            let changed = Conn::Postgres(&mut conn).execute(statement).await;
-            if changed.as_ref().is_err_and(StoreError::lost_connection) {
-                conn.close_on_drop();
-            }
+            let mut held = PgHeld::new(pool.acquire().await?);
+            let changed = held.conn()?.execute(statement).await;
+            held.give_back(changed.is_ok());
             return Ok(changed? > 0);
         }
         let mut tx = self.begin().await?;
@@ -182,11 +181,15 @@ impl Store {
         };
         let mut dead = 0;
         loop {
-            match pool.begin().await {
+            let mut held = PgHeld::new(pool.acquire().await?);
+            match held.conn()?.execute(sql("BEGIN")).await {
                 Err(error) if StoreError::lost_connection(&error) && dead <= pool.options().get_max_connections() => {
                     dead += 1;
                 }
-                result => return Ok(Tx::new(self, Held::Postgres(result?))),
+                result => {
+                    result?;
+                    return Ok(Tx::new(self, Held::Postgres(held)));
+                }
             }
         }
     }
@@ -237,7 +240,40 @@ pub(super) struct Tx {
 
 enum Held {
     Sqlite(Lent),
-    Postgres(Transaction<'static, Postgres>),
+    Postgres(PgHeld),
+}
+
+/// A PostgreSQL connection that writes. It goes back to the pool only when its work is known to be over: a caller that
+/// goes away in the middle may leave a transaction open on it, and what the next one wrote there would be lost with
+/// it. Anything else closes it, and the server undoes what was open.
+struct PgHeld(Option<PoolConnection<Postgres>>);
+
+impl PgHeld {
+    fn new(conn: PoolConnection<Postgres>) -> Self {
+        Self(Some(conn))
+    }
+
+    fn conn(&mut self) -> Result<Conn<'_>, StoreError> {
+        match &mut self.0 {
+            Some(conn) => Ok(Conn::Postgres(conn)),
+            None => Err(StoreError::Unavailable("the connection was given back".into())),
+        }
+    }
+
+    /// Ends the use: back to the pool if it is as it was before.
+    fn give_back(mut self, clean: bool) {
+        if clean {
+            drop(self.0.take());
+        }
+    }
+}
+
+impl Drop for PgHeld {
+    fn drop(&mut self) {
+        if let Some(conn) = self.0.take() {
+            drop(conn.detach());
+        }
+    }
 }
 
 impl Tx {
@@ -257,7 +293,7 @@ impl Tx {
     fn conn(&mut self) -> Result<Conn<'_>, StoreError> {
         match &mut self.held {
             Held::Sqlite(lent) => lent.conn(),
-            Held::Postgres(tx) => Ok(Conn::Postgres(tx)),
+            Held::Postgres(held) => held.conn(),
         }
     }
 
@@ -288,32 +324,29 @@ impl Tx {
         let value = match result {
             Ok(value) => value,
             Err(error) => {
-                if let Held::Postgres(tx) = self.held {
-                    // A connection that can't roll back is lost, and the change with it.
-                    let _ = tx.rollback().await;
+                if let Held::Postgres(mut held) = self.held {
+                    let undone = held.conn()?.execute(sql("ROLLBACK")).await.is_ok();
+                    held.give_back(undone);
                 }
                 return Err(error);
             }
         };
         match self.held {
             Held::Sqlite(lent) => lent.commit(self.topics).await?,
-            Held::Postgres(tx) => commit_postgres(&self.store, tx, &self.topics).await?,
+            Held::Postgres(held) => commit_postgres(&self.store, held, &self.topics).await?,
         }
         Ok(value)
     }
 }
 
-async fn commit_postgres(
-    store: &Store,
-    mut tx: Transaction<'static, Postgres>,
-    topics: &[Topic],
-) -> Result<(), StoreError> {
+async fn commit_postgres(store: &Store, mut held: PgHeld, topics: &[Topic]) -> Result<(), StoreError> {
     if !topics.is_empty() {
         let words: Vec<_> = topics.iter().map(|topic| topic.word()).collect();
         let notify = sql("SELECT pg_notify($1, $2)").bind(CHANNEL).bind(words.join(" "));
-        Conn::Postgres(&mut tx).execute(notify).await?;
+        held.conn()?.execute(notify).await?;
     }
-    tx.commit().await?;
+    held.conn()?.execute(sql("COMMIT")).await?;
+    held.give_back(true);
     // Otherwise the notification wakes them, once.
     if !store.inner.listening.load(Ordering::Acquire) {
         for topic in topics {
