@@ -87,7 +87,8 @@ impl Store {
     pub async fn approval_list(&self, state: Option<ApprovalState>, limit: u32) -> Result<Vec<Approval>, StoreError> {
         let list = sql("SELECT * FROM approvals WHERE ($1 IS NULL OR state = $1) ORDER BY id DESC LIMIT $2")
             .bind(state.map(ApprovalState::as_str))
-            .bind(limit);
+            .bind(limit)
+            .planned_anew();
         self.rows(list).await?.iter().map(read).collect()
     }
 

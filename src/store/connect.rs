@@ -161,16 +161,16 @@ impl Store {
 
     /// A change of one statement that nobody waits for; answers whether it changed a row.
     pub(super) async fn change(&self, statement: Sql) -> Result<bool, StoreError> {
-        if let Db::Postgres(pool) = &self.inner.db {
-            // A statement by itself is a transaction.
-            let mut held = PgHeld::new(pool.acquire().await?);
-            let changed = held.conn()?.execute(statement).await;
-            held.give_back(changed.is_ok());
-            return Ok(changed? > 0);
+        match &self.inner.db {
+            Db::Sqlite { writer, .. } => Ok(writer.change(statement).await? > 0),
+            Db::Postgres(pool) => {
+                // A statement by itself is a transaction.
+                let mut held = PgHeld::new(pool.acquire().await?);
+                let changed = held.conn()?.execute(statement).await;
+                held.give_back(changed.is_ok());
+                Ok(changed? > 0)
+            }
         }
-        let mut tx = self.begin().await?;
-        let result = tx.execute(statement).await;
-        Ok(tx.end(result).await? > 0)
     }
 
     /// Begins a change. A dead connection is replaced: nothing was done on it yet.

@@ -144,7 +144,8 @@ impl Store {
         .bind(filter.state.map(ExecutionState::as_str))
         .bind(filter.task)
         .bind(filter.before)
-        .bind(filter.limit);
+        .bind(filter.limit)
+        .planned_anew();
         self.rows(list).await?.iter().map(read).collect()
     }
 

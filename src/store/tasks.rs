@@ -99,7 +99,8 @@ impl Store {
                 .bind(&filter.owner)
                 .bind(&filter.state)
                 .bind(filter.before)
-                .bind(filter.limit),
+                .bind(filter.limit)
+                .planned_anew(),
             )
             .await?;
         let listed = rows.iter().map(|row| {
