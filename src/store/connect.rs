@@ -52,7 +52,7 @@ pub(super) struct Inner {
 }
 
 pub(super) enum Db {
-    Sqlite { readers: Readers, writer: Writer },
+    Sqlite { readers: Box<Readers>, writer: Writer },
     Postgres(PgPool),
 }
 
@@ -206,7 +206,10 @@ fn open_sqlite(settings: &StoreSettings, changes: &Changes, tasks: &TaskTracker)
         .statement_cache_capacity(STATEMENTS);
     let (writer, work) = Writer::new(options.clone(), changes.clone());
     tasks.spawn(work);
-    let readers = Readers::new(options.pragma("query_only", "ON"), settings.max_connections);
+    let readers = Box::new(Readers::new(
+        options.pragma("query_only", "ON"),
+        settings.max_connections,
+    ));
     Ok(Db::Sqlite { readers, writer })
 }
 

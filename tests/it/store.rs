@@ -4,6 +4,12 @@
 //! CLAWHAND_TEST_POSTGRES is the address of a database of a cluster in which databases may be made. Without it the
 //! PostgreSQL half is left out, which is an error where CI is set.
 
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails by panicking; the lints know only functions marked as tests"
+)]
+
 mod basics;
 mod changes;
 mod driving;

@@ -15,7 +15,8 @@ on_both!(
     the_queue_is_first_in_first_out,
     cancelling_in_every_state,
     an_event_that_cannot_happen_changes_nothing,
-    a_whole_run_is_recorded,
+    a_step_and_its_attempts_are_recorded,
+    an_end_is_recorded_with_its_outputs,
     the_log_is_read_from_anywhere,
     purging_keeps_what_is_used,
 );
@@ -349,7 +350,7 @@ async fn an_event_that_cannot_happen_changes_nothing(world: &World) {
     assert_eq!(world.store.execution_get(taken.id).await, Ok(Some(taken)));
 }
 
-async fn a_whole_run_is_recorded(world: &World) {
+async fn a_step_and_its_attempts_are_recorded(world: &World) {
     let store = &world.store;
     let (taken, lease) = world.claimed().await;
     assert_eq!(
@@ -388,11 +389,20 @@ async fn a_whole_run_is_recorded(world: &World) {
             .expect("is there")
             .ended
     );
+    let steps = store.execution_steps(taken.id).await.expect("reads");
+    let step = &steps[0];
+    assert_eq!((step.state, step.exit_code), (StepState::Succeeded, Some(0)));
+    assert_eq!((step.started_at, step.ended_at), (Some(at(1)), Some(at(2))));
+    let (log, size) = store.log_read(taken.id, 0, 1000).await.expect("reads");
+    assert_eq!((log.as_slice(), size), (b"$ true\n$ true\nscrubbed".as_slice(), 22));
+}
 
-    store
-        .execution_move(&lease, Event::StepsOver, at(3))
-        .await
-        .expect("moves");
+async fn an_end_is_recorded_with_its_outputs(world: &World) {
+    let store = &world.store;
+    let (taken, lease) = world.claimed().await;
+    for event in [Event::Prepared, Event::StepsOver] {
+        store.execution_move(&lease, event, at(3)).await.expect("moves");
+    }
     let task = store.task_get(taken.task).await.expect("reads").expect("is there");
     let mut report = artifact(&task, "report.xml", b"<xml/>");
     report.execution = Some(taken.id);
@@ -414,21 +424,18 @@ async fn a_whole_run_is_recorded(world: &World) {
         (view.execution.started_at, view.execution.ended_at),
         (Some(NOW), Some(at(4)))
     );
-    let step = &view.steps[0];
-    assert_eq!((step.state, step.exit_code), (StepState::Succeeded, Some(0)));
-    assert_eq!((step.started_at, step.ended_at), (Some(at(1)), Some(at(2))));
     assert_eq!(view.steps[1].state, StepState::Skipped);
     assert_eq!(store.artifact_outputs(taken.id).await, Ok(vec![report]));
     assert_eq!(store.artifact_inputs(taken.task).await, Ok(vec![]));
-    let (log, size) = store.log_read(taken.id, 0, 1000).await.expect("reads");
-    assert_eq!((log.as_slice(), size), (b"$ true\n$ true\nscrubbed".as_slice(), 22));
 }
 
 async fn the_log_is_read_from_anywhere(world: &World) {
     let (taken, lease) = world.claimed().await;
     let mut whole = Vec::new();
     for (index, size) in [1, 0, 7, 64 * 1024, 3, 600 * 1024, 1].into_iter().enumerate() {
-        let bytes: Vec<u8> = (0..size).map(|i| ((i * 31 + index) % 251) as u8).collect();
+        let bytes: Vec<u8> = (0..size)
+            .map(|i| u8::try_from((i * 31 + index) % 251).expect("small"))
+            .collect();
         world
             .store
             .log_append(&lease, &piece(None, 0, &bytes))
