@@ -1,5 +1,6 @@
 //! Opening a database, reading from it, and the transaction that every change goes through.
 
+use std::path::Path;
 use std::str::FromStr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -35,6 +36,23 @@ pub struct StoreSettings {
     pub url: String,
     /// The most connections: of readers on SQLite (there is one writer), of any kind on PostgreSQL.
     pub max_connections: u32,
+}
+
+impl StoreSettings {
+    /// A SQLite database in this file.
+    ///
+    /// # Errors
+    /// [`StoreError::Corrupt`] when the path isn't UTF-8.
+    pub fn in_file(path: &Path, max_connections: u32) -> Result<Self, StoreError> {
+        let path = path
+            .to_str()
+            .ok_or_else(|| StoreError::Corrupt("the path of a database must be UTF-8".into()))?;
+        let path = path.replace('%', "%25").replace('?', "%3F");
+        Ok(Self {
+            url: format!("sqlite://{path}"),
+            max_connections,
+        })
+    }
 }
 
 /// The durable state. Clones share the connections.

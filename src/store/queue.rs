@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use super::changes::Topic;
 use super::connect::{Dialect, Tx};
-use super::executions::read;
+use super::executions::{execution_columns, read};
 use super::sql::{Sql, sql};
 use super::{Store, StoreError};
 use crate::domain::execution::next;
@@ -220,11 +220,12 @@ async fn take(tx: &mut Tx, claim: &Claim<'_>) -> Result<Option<(Execution, Lease
         ExecutionState::Queued => next(before, Event::Claimed)?,
         driven => driven,
     };
-    let taken = sql(
+    let taken = sql(concat!(
         "UPDATE executions SET state = $3, epoch = epoch + 1, worker = $4, lease_until = $5, \
            started_at = COALESCE(started_at, $6) \
-         WHERE id = $1 AND state = $2 RETURNING *",
-    )
+         WHERE id = $1 AND state = $2 RETURNING ",
+        execution_columns!()
+    ))
     .bind(row.get::<ExecutionId>("id")?)
     .bind(before)
     .bind(after)

@@ -44,8 +44,9 @@ pub struct World {
 impl World {
     pub async fn sqlite() -> Self {
         let dir = tempfile::tempdir().expect("a folder");
-        let url = format!("sqlite://{}", dir.path().join("state.db").display());
-        Self::open(dir, url, None).await
+        let file = dir.path().join("a state?100%.db");
+        let settings = StoreSettings::in_file(&file, 8).expect("an address");
+        Self::open(dir, settings, None).await
     }
 
     pub async fn postgres(base: &str) -> Self {
@@ -57,14 +58,14 @@ impl World {
             .expect("the cluster of CLAWHAND_TEST_POSTGRES answers");
         execute(&mut admin, format!("CREATE DATABASE {name}")).await;
         let url = options.clone().database(&name).to_url_lossy().to_string();
-        Self::open(tempfile::tempdir().expect("a folder"), url, Some((name, options))).await
-    }
-
-    async fn open(dir: TempDir, url: String, made: Option<(String, PgConnectOptions)>) -> Self {
         let settings = StoreSettings {
             url,
             max_connections: 8,
         };
+        Self::open(tempfile::tempdir().expect("a folder"), settings, Some((name, options))).await
+    }
+
+    async fn open(dir: TempDir, settings: StoreSettings, made: Option<(String, PgConnectOptions)>) -> Self {
         let store = Store::open(&settings, Changes::new()).await.expect("opens");
         store.migrate().await.expect("migrates");
         Self {

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use clawhand::domain::facts::Tool;
 use clawhand::domain::{Digest, ExecutionState, Facts, KeyId, Scope, StepState, TaskId};
-use clawhand::store::{ArtifactInsert, ExecutionFilter, ExecutionInsert, Key, TaskFilter, Upload, UploadKind};
+use clawhand::store::{
+    ArtifactInsert, ExecutionFilter, ExecutionInsert, Key, StoreError, TaskFilter, Upload, UploadKind,
+};
 
 use super::{NOW, World, artifact, at, execution, on_both, task};
 
@@ -14,7 +16,7 @@ on_both!(
     an_input_of_the_same_name_is_replaced_until_the_task_starts,
     an_execution_is_seen_with_steps_and_approval,
     executions_are_listed_by_owner_state_task_and_age,
-    nothing_is_made_for_a_task_that_is_not_there,
+    nothing_is_made_that_cannot_be,
     an_upload_in_parts_advances_only_from_where_it_stands,
     a_link_works_once_until_it_expires,
     facts_are_kept_per_connection,
@@ -152,7 +154,9 @@ async fn executions_are_listed_by_owner_state_task_and_age(world: &World) {
     for execution in [&first, &second.execution, &third] {
         let mut new = second.clone();
         new.execution = execution.clone();
-        new.approval = None;
+        if execution.id != second.execution.id {
+            new.approval = None;
+        }
         world.store.execution_insert(&new).await.expect("stored");
     }
     let all = ExecutionFilter {
@@ -206,11 +210,24 @@ async fn executions_are_listed_by_owner_state_task_and_age(world: &World) {
     }
 }
 
-async fn nothing_is_made_for_a_task_that_is_not_there(world: &World) {
+async fn nothing_is_made_that_cannot_be(world: &World) {
     let gone = task("operator");
     let new = execution(&gone, ExecutionState::Queued);
     assert_eq!(world.store.execution_insert(&new).await, Ok(ExecutionInsert::NoTask));
     assert_eq!(world.store.execution_view(new.execution.id).await, Ok(None));
+    let there = world.task("operator").await;
+    for (state, approved) in [
+        (ExecutionState::AwaitingApproval, false),
+        (ExecutionState::Queued, true),
+        (ExecutionState::Running, false),
+        (ExecutionState::Succeeded, false),
+    ] {
+        let mut odd = execution(&there, ExecutionState::AwaitingApproval);
+        odd.execution.state = state;
+        odd.approval = odd.approval.filter(|_| approved);
+        let refused = world.store.execution_insert(&odd).await;
+        assert!(matches!(refused, Err(StoreError::Corrupt(_))), "{state:?}: {refused:?}");
+    }
     let input = artifact(&gone, "a.py", b"a");
     assert_eq!(
         world.store.artifact_insert_input(&input).await,

@@ -184,6 +184,27 @@ async fn both_dialects_have_the_same_tables_columns_and_indexes() {
     postgres.end().await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn several_may_open_a_new_file_at_once() {
+    for _ in 0..10 {
+        let dir = tempfile::tempdir().expect("a folder");
+        let settings = super::StoreSettings::in_file(&dir.path().join("new.db"), 2).expect("an address");
+        let mut set = tokio::task::JoinSet::new();
+        for _ in 0..8 {
+            let settings = settings.clone();
+            set.spawn(async move {
+                let store = Store::open(&settings, Changes::new())
+                    .await
+                    .map_err(|error| error.to_string())?;
+                store.migrate().await.map_err(|error| error.to_string())
+            });
+        }
+        for result in set.join_all().await {
+            assert_eq!(result, Ok(()));
+        }
+    }
+}
+
 #[test]
 fn both_folders_have_the_same_files() {
     let names = |dialect: &str| {
