@@ -8,6 +8,7 @@
 )]
 
 mod archive;
+mod database;
 mod executors;
 mod flow;
 mod mcp;
@@ -18,4 +19,5 @@ mod redact;
 mod resolution;
 mod results;
 mod site;
+mod store;
 mod tidy;

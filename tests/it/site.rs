@@ -15,7 +15,7 @@ use clawhand::lifecycle::Lifecycle;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::store::Base;
+use crate::database::Base;
 
 /// What every step of the target `lab` finds in its environment, and no caller may read.
 pub const SECRET: &str = "correct-horse-battery-staple";
@@ -292,7 +292,7 @@ macro_rules! on_both_sites {
         mod sqlite {
             $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn $name() {
-                let site = $crate::site::Site::new($crate::store::Base::sqlite()).await;
+                let site = $crate::site::Site::new($crate::database::Base::sqlite()).await;
                 super::$name(&site).await;
                 site.end().await;
             })*
@@ -300,8 +300,8 @@ macro_rules! on_both_sites {
         mod postgres {
             $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn $name() {
-                let Some(cluster) = $crate::store::cluster() else { return };
-                let site = $crate::site::Site::new($crate::store::Base::postgres(&cluster).await).await;
+                let Some(cluster) = $crate::database::cluster() else { return };
+                let site = $crate::site::Site::new($crate::database::Base::postgres(&cluster).await).await;
                 super::$name(&site).await;
                 site.end().await;
             })*
