@@ -324,6 +324,23 @@ fn facts_choose_the_variant() {
 }
 
 #[test]
+fn a_variant_may_ask_for_a_capability() {
+    let mut case = Case::new("run", &[("run.sh", "")]);
+    let shell = case.recipes.iter_mut().find(|r| r.name == "shell").expect("shell");
+    shell
+        .variants
+        .iter_mut()
+        .for_each(|variant| variant.capabilities = vec!["gpu".to_owned()]);
+    let refusal = case.plan().expect_err("no gpu");
+    assert_eq!(
+        refusal.message,
+        "the target lacks what the recipe shell needs: the capability gpu"
+    );
+    case.target.capabilities = vec!["gpu".to_owned()];
+    assert_eq!(case.outline(), "shell/bash: run");
+}
+
+#[test]
 fn inputs_become_whole_arguments_or_are_refused() {
     let python: &[(&str, &str)] = &[("pyproject.toml", "[project]\nname = 'x'\n")];
     let case = Case::new("install_and_test", python)
