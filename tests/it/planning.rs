@@ -195,7 +195,7 @@ const CHOICES: &[(&str, Files, &str)] = &[
     (
         "test",
         &[("pyproject.toml", WITH_TEST)],
-        "python/venv: environment-shared install-pytest test",
+        "python/venv: environment-shared install-pytest test-in-place",
     ),
     (
         "build",
@@ -269,7 +269,7 @@ const CHOICES: &[(&str, Files, &str)] = &[
             ("pyproject.toml", PYPROJECT),
             ("package.json", NODE_TEST),
         ],
-        "python/venv: environment-shared install-pytest test",
+        "python/venv: environment-shared install-pytest test-in-place",
     ),
     ("test", &[("README.md", "")], "needs no_recipe"),
     ("test", &[], "needs project_files"),
