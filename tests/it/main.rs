@@ -1,4 +1,5 @@
 //! One integration binary: what the rooms promise, seen from outside.
 
 mod archive;
+mod blobs;
 mod redact;
