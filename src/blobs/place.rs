@@ -241,7 +241,7 @@ fn make_durable_folder(root: &Path, folder: &Path) -> io::Result<()> {
     };
     make_durable_folder(root, parent)?;
     match std::fs::create_dir(folder) {
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
         _ => sync_folder(parent),
     }
 }

@@ -41,7 +41,13 @@ fn path_of(root: &Path, digest: Digest) -> PathBuf {
 
 /// Bytes that are different everywhere, so that a wrong order shows.
 fn content(size: usize) -> Bytes {
-    (0..size).map(|n| (n % 251) as u8 ^ (n / 65_536) as u8).collect()
+    let pages = (0..=255_u8).cycle().flat_map(|page| [page; 65_536]);
+    (0..=250_u8)
+        .cycle()
+        .zip(pages)
+        .map(|(n, page)| n ^ page)
+        .take(size)
+        .collect()
 }
 
 /// Scratch files are gone, whatever happened.
@@ -359,8 +365,8 @@ async fn large_blob_in_a_process_of_its_own() {
     blobs.put(content(MIB)).await.expect("warms up");
     let before = peak_kib();
     let mut writer = blobs.writer().await.expect("begins");
-    for n in 0..64 * 16_u8 as usize {
-        writer.write(&vec![(n % 256) as u8; 64 * 1024]).await.expect("writes");
+    for n in (0..=255).cycle().take(64 * 16) {
+        writer.write(&vec![n; 64 * 1024]).await.expect("writes");
     }
     let stored = writer.finish(None).await.expect("is stored");
     let mut pieces = blobs.stream(stored.digest).await.expect("begins");
