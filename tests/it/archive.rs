@@ -561,6 +561,24 @@ fn only_short_manifests_in_utf_8_are_read() {
 }
 
 #[test]
+fn long_names_of_both_kinds() {
+    let long = |name: &str| format!("{}/{name}", "folder/".repeat(30));
+    let tar = Tar::new()
+        .pax_file(&long("pax"), b"x")
+        .file(&long("gnu"), b"y")
+        .file("z", b"z")
+        .bytes();
+    let listing = listed(&tar, ArchiveKind::Tar).expect("is listed");
+    let expected = [
+        long("gnu").replace("//", "/"),
+        long("pax").replace("//", "/"),
+        "z".to_owned(),
+    ];
+    assert_eq!(listing.files.into_keys().collect::<Vec<_>>(), expected);
+    assert!(refusal(&Tar::new().pax_file("a/../../x", b"x").bytes(), ArchiveKind::Tar).contains("leads out"));
+}
+
+#[test]
 fn kinds_by_name() {
     for (name, kind) in [
         ("a.tar.gz", Some(ArchiveKind::TarGz)),
