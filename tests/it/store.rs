@@ -2,7 +2,7 @@
 //! of its own.
 //!
 //! CLAWHAND_TEST_POSTGRES is the address of a database of a cluster in which databases may be made. Without it the
-//! PostgreSQL half is left out, which is an error where CI is set.
+//! PostgreSQL half is left out, which is an error where CI is set. CLAWHAND_TEST_SMALL_DIR is for the full disk.
 
 #![allow(
     clippy::expect_used,

@@ -109,6 +109,61 @@ async fn a_closed_store_is_unavailable() {
     drop(dir);
 }
 
+/// CLAWHAND_TEST_SMALL_DIR is an empty folder on a file system of a few megabytes, which takes root to make.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_full_disk_is_told_and_loses_nothing() {
+    let Some(dir) = std::env::var_os("CLAWHAND_TEST_SMALL_DIR") else {
+        eprintln!("left out: the full disk, because CLAWHAND_TEST_SMALL_DIR is not set");
+        return;
+    };
+    let dir = tempfile::tempdir_in(dir).expect("a folder");
+    let ballast = dir.path().join("ballast");
+    std::fs::write(&ballast, vec![0; 512 * 1024]).expect("there is room");
+    let settings = StoreSettings::in_file(&dir.path().join("state.db"), 2).expect("an address");
+    let store = Store::open(&settings, Changes::new()).await.expect("opens");
+    store.migrate().await.expect("migrates");
+    let mut set = tokio::task::JoinSet::new();
+    for _ in 0..8 {
+        let store = store.clone();
+        // Until it is full; what was acknowledged by then.
+        set.spawn(async move {
+            let mut acknowledged = Vec::new();
+            loop {
+                let task = task("operator");
+                let new = super::execution(&task, super::ExecutionState::Queued);
+                match store.task_insert(&task).await {
+                    Ok(_) => acknowledged.push(task.id),
+                    Err(error) => return (acknowledged, error),
+                }
+                if let Err(error) = store.execution_insert(&new).await {
+                    return (acknowledged, error);
+                }
+            }
+        });
+    }
+    let ends = set.join_all().await;
+    store.close().await;
+    let store = Store::open(&settings, Changes::new())
+        .await
+        .expect("opens a full database");
+    for (acknowledged, error) in ends {
+        assert!(matches!(error, StoreError::Full(_)), "{error:?}");
+        for id in acknowledged {
+            assert!(
+                store.task_get(id).await.expect("reads").is_some(),
+                "{id} was acknowledged"
+            );
+        }
+    }
+    std::fs::remove_file(ballast).expect("removed");
+    assert_eq!(
+        store.task_insert(&task("operator")).await,
+        Ok(TaskInsert::Inserted),
+        "there is room again"
+    );
+    store.close().await;
+}
+
 const CHILD: &str = "CLAWHAND_TEST_STORE_CHILD";
 
 /// Not a test of its own: the process that `kill_9_loses_nothing_acknowledged` kills. Writes as fast as it can and
