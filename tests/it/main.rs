@@ -6,7 +6,6 @@
     clippy::unwrap_used,
     reason = "clippy.toml allows these in functions that are tests; here what tests share is test code, too"
 )]
-
 #![allow(
     clippy::expect_used,
     clippy::panic,
@@ -19,10 +18,10 @@ mod database;
 mod executors;
 mod flow;
 mod mcp;
+mod blobs;
 mod mistakes;
 mod planning;
 mod recipes;
-mod blobs;
 mod redact;
 mod resolution;
 mod results;
