@@ -116,6 +116,9 @@ pub(super) struct Started {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct ChildNote {
     pub process: Process,
+    /// The IPC namespace that only the attempt's processes are in.
+    #[serde(default)]
+    pub namespace: Option<PathBuf>,
 }
 
 /// Somebody asked to end the attempt.

@@ -7,7 +7,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::io;
 use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use nix::sys::signal::Signal;
 use serde::{Deserialize, Serialize};
@@ -101,6 +101,8 @@ pub(super) struct Belonging<'a> {
     pub marker: &'a str,
     /// The main process: those of its session that started with or after it belong to it.
     pub session: Option<Process>,
+    /// The IPC namespace that was made for it, where one could be made: nobody leaves it.
+    pub namespace: Option<&'a Path>,
     /// The run folder: a confined process that stands in it belongs to it. This finds those that left the session
     /// and emptied their environment; a person who looks around in there is not confined and is let be.
     pub folder: &'a Path,
@@ -124,7 +126,8 @@ impl Belonging<'_> {
             .session
             .is_some_and(|main| stat.session == main.pid && stat.process.start >= main.start);
         let pid = stat.process.pid;
-        in_session || self.is_marked(pid) || (self.stands_inside(pid) && is_confined(pid))
+        let in_namespace = self.namespace.is_some() && ipc_namespace(pid).as_deref() == self.namespace;
+        in_session || in_namespace || self.is_marked(pid) || (self.stands_inside(pid) && is_confined(pid))
     }
 
     fn is_marked(&self, pid: i32) -> bool {
@@ -144,6 +147,11 @@ impl Belonging<'_> {
             std::fs::read_link(format!("/proc/{pid}/{link}")).is_ok_and(|path| path.starts_with(self.folder))
         })
     }
+}
+
+/// Which IPC namespace a process is in.
+pub(super) fn ipc_namespace(pid: i32) -> Option<PathBuf> {
+    std::fs::read_link(format!("/proc/{pid}/ns/ipc")).ok()
 }
 
 /// Whether it can't gain privileges any more, which is so for all that a supervisor starts.

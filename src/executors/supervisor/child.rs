@@ -145,7 +145,7 @@ fn give_up_everything(ready: &Ready<'_>, confinement: Confinement) -> io::Result
     dup2_stderr(&ready.output)?;
     // SAFETY: marks descriptors, none of which is used by number after the exec.
     unsafe { libc::close_range(3, libc::c_uint::MAX, libc::CLOSE_RANGE_CLOEXEC.cast_signed()) };
-    let cut = confinement.cut_network().map_err(|error| naming("cut off the network", &error))?;
+    let cut = confinement.separate().map_err(|error| naming("cut off the network", &error))?;
     limits(spec)?;
     if let Some((user, group)) = spec.confine.user {
         nix::unistd::setgroups(&[])?;

@@ -43,12 +43,15 @@ impl Confinement {
         })
     }
 
-    /// Cuts the network if it is to be off, while there are privileges to do so. Says whether a namespace does it.
-    pub(super) fn cut_network(&self) -> io::Result<bool> {
+    /// Gives the work namespaces of its own while there are privileges to do so. Says whether the network is cut by
+    /// one. The one for System V IPC keeps steps out of each other's memory, and marks the processes of the attempt
+    /// in a way that they can't shed.
+    pub(super) fn separate(&self) -> io::Result<bool> {
+        let own_ipc = unshare(CloneFlags::CLONE_NEWIPC).is_ok();
         if self.network {
             return Ok(false);
         }
-        let cut = unshare(CloneFlags::CLONE_NEWNET).is_ok() || own_network_as_user()?;
+        let cut = (own_ipc && unshare(CloneFlags::CLONE_NEWNET).is_ok()) || separate_as_user()?;
         if cut {
             // A loopback that stays down costs the step its loopback; the network is off all the same.
             let _ = raise_loopback();
@@ -150,10 +153,10 @@ fn allow_all_but(folder: &Path, hidden: &[PathBuf], allowed: &mut Vec<PathBuf>) 
     }
 }
 
-/// A network namespace inside a user namespace in which the user is itself; false where the kernel has none for us.
-fn own_network_as_user() -> io::Result<bool> {
+/// The same inside a user namespace in which the user is itself; false where the kernel has none for us.
+fn separate_as_user() -> io::Result<bool> {
     let (user, group) = (nix::unistd::geteuid(), nix::unistd::getegid());
-    if unshare(CloneFlags::CLONE_NEWUSER | CloneFlags::CLONE_NEWNET).is_err() {
+    if unshare(CloneFlags::CLONE_NEWUSER | CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWIPC).is_err() {
         return Ok(false);
     }
     // From here on there is no way back: without the maps the step would be nobody and own nothing.
