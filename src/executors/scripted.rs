@@ -333,7 +333,12 @@ impl Executor for Scripted {
             set.add(glob.map_err(|error| ExecutorError::Refused(error.to_string()))?);
         }
         let set = set.build().map_err(|error| ExecutorError::Refused(error.to_string()))?;
-        let files = self.state().files.get(&workspace.execution).cloned().unwrap_or_default();
+        let files = self
+            .state()
+            .files
+            .get(&workspace.execution)
+            .cloned()
+            .unwrap_or_default();
         let mut collected = Collected::default();
         let mut left = limit.bytes;
         for (name, bytes) in files.into_iter().filter(|(name, _)| set.is_match(name)) {

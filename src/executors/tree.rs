@@ -117,8 +117,16 @@ impl Belonging<'_> {
             .filter(|stat| self.has(stat))
             .map(|stat| stat.process)
             .collect();
-        let below = marked.iter().flat_map(|process| descendants(process.pid)).collect::<Vec<_>>();
-        marked.into_iter().chain(below).collect::<BTreeSet<_>>().into_iter().collect()
+        let below = marked
+            .iter()
+            .flat_map(|process| descendants(process.pid))
+            .collect::<Vec<_>>();
+        marked
+            .into_iter()
+            .chain(below)
+            .collect::<BTreeSet<_>>()
+            .into_iter()
+            .collect()
     }
 
     fn has(&self, stat: &Stat) -> bool {
@@ -156,8 +164,10 @@ pub(super) fn ipc_namespace(pid: i32) -> Option<PathBuf> {
 
 /// Whether it can't gain privileges any more, which is so for all that a supervisor starts.
 fn is_confined(pid: i32) -> bool {
-    std::fs::read_to_string(format!("/proc/{pid}/status"))
-        .is_ok_and(|text| text.lines().any(|line| line.split_ascii_whitespace().eq(["NoNewPrivs:", "1"])))
+    std::fs::read_to_string(format!("/proc/{pid}/status")).is_ok_and(|text| {
+        text.lines()
+            .any(|line| line.split_ascii_whitespace().eq(["NoNewPrivs:", "1"]))
+    })
 }
 
 fn all() -> impl Iterator<Item = Stat> {

@@ -34,8 +34,7 @@ pub(super) fn collect(work: &Path, globs: &[String], limit: CollectLimit) -> Res
     let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
     let what = "look through the workspace";
     let root = nix::fcntl::open(work, flags, Mode::empty()).map_err(|error| failed(what, &error.into()))?;
-    let copy = root.try_clone().map_err(|error| failed(what, &error))?;
-    search.folder(copy, "", 0).map_err(|error| failed(what, &error))?;
+    search.folder(&root, "", 0).map_err(|error| failed(what, &error))?;
     search.found.sort();
     search.left_out.sort();
     Ok(take(&root, search, limit))
@@ -50,7 +49,8 @@ fn set<'a>(globs: impl Iterator<Item = &'a String>) -> Result<GlobSet, ExecutorE
             .map_err(|error| ExecutorError::Refused(format!("the glob {glob:?} can't be used: {}", error.kind())))?;
         set.add(glob);
     }
-    set.build().map_err(|error| ExecutorError::Refused(format!("the globs can't be used: {error}")))
+    set.build()
+        .map_err(|error| ExecutorError::Refused(format!("the globs can't be used: {error}")))
 }
 
 struct Search {
@@ -62,7 +62,7 @@ struct Search {
 }
 
 impl Search {
-    fn folder(&mut self, fd: OwnedFd, prefix: &str, depth: usize) -> io::Result<()> {
+    fn folder(&mut self, fd: &OwnedFd, prefix: &str, depth: usize) -> io::Result<()> {
         // The descriptor and not the path, which may lead elsewhere by now.
         for entry in std::fs::read_dir(format!("/proc/self/fd/{}", fd.as_raw_fd()))? {
             let name = entry?.file_name();
@@ -78,17 +78,20 @@ impl Search {
                 continue;
             };
             let path = format!("{prefix}{text}");
-            match fstatat(&fd, name.as_os_str(), AtFlags::AT_SYMLINK_NOFOLLOW) {
+            match fstatat(fd, name.as_os_str(), AtFlags::AT_SYMLINK_NOFOLLOW) {
                 Ok(stat) => {
                     let kind = SFlag::from_bits_truncate(stat.st_mode & SFlag::S_IFMT.bits());
-                    self.entry(&fd, &path, kind, depth);
+                    self.entry(fd, &path, kind, depth);
                 }
                 Err(Errno::ENOENT) => {}
                 Err(error) => return Err(error.into()),
             }
         }
         if self.entries > ENTRIES_MAX && depth == 0 {
-            self.left_out.push((prefix.to_owned(), format!("more than {ENTRIES_MAX} files in the workspace")));
+            self.left_out.push((
+                prefix.to_owned(),
+                format!("more than {ENTRIES_MAX} files in the workspace"),
+            ));
         }
         Ok(())
     }
@@ -110,21 +113,28 @@ impl Search {
 
     fn below(&mut self, folder: &OwnedFd, path: &str, depth: usize) {
         if depth >= DEPTH_MAX {
-            return self.left_out.push((format!("{path}/"), "too many folders deep".to_owned()));
+            return self
+                .left_out
+                .push((format!("{path}/"), "too many folders deep".to_owned()));
         }
         let name = path.rsplit('/').next().unwrap_or(path);
         let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
         let result = openat(folder, name, flags, Mode::empty())
             .map_err(io::Error::from)
-            .and_then(|fd| self.folder(fd, &format!("{path}/"), depth + 1));
+            .and_then(|fd| self.folder(&fd, &format!("{path}/"), depth + 1));
         if let Err(error) = result {
-            self.left_out.push((format!("{path}/"), format!("it can't be read: {error}")));
+            self.left_out
+                .push((format!("{path}/"), format!("it can't be read: {error}")));
         }
     }
 
     fn matches(&self, path: &str) -> bool {
         let is_internal = path.split('/').next() == Some(INTERNAL);
-        if is_internal { self.internal.is_match(path) } else { self.globs.is_match(path) }
+        if is_internal {
+            self.internal.is_match(path)
+        } else {
+            self.globs.is_match(path)
+        }
     }
 }
 

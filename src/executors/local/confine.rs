@@ -15,7 +15,14 @@ use crate::executors::folder::{Confine, RunFolder};
 pub const RUN_USER: u32 = 64_917;
 
 /// Folders with people's and services' secrets in them. What a PATH entry in a home needs is allowed apart.
-const HIDDEN: [&str; 6] = ["/root", "/home", "/run/secrets", "/run/user", "/run/credentials", "/var/run/secrets"];
+const HIDDEN: [&str; 6] = [
+    "/root",
+    "/home",
+    "/run/secrets",
+    "/run/user",
+    "/run/credentials",
+    "/var/run/secrets",
+];
 
 /// Keys to registries that lie beside the tools that PATH leads to.
 const HIDDEN_BESIDE_TOOLS: [&str; 3] = [".cargo/credentials", ".cargo/credentials.toml", ".local/share/keyrings"];
@@ -130,10 +137,18 @@ fn tool_folders(home: &Path, path: &str) -> Vec<PathBuf> {
     let mut folders = Vec::new();
     for entry in path.split(':').map(Path::new) {
         let Ok(inside) = entry.strip_prefix(home) else { continue };
-        let Some(first) = inside.components().next() else { continue };
+        let Some(first) = inside.components().next() else {
+            continue;
+        };
         match first.as_os_str().to_str() {
             Some(".local") => {
-                let parts = [".local/bin", ".local/lib", ".local/share/uv", ".local/share/pipx", ".local/share/pnpm"];
+                let parts = [
+                    ".local/bin",
+                    ".local/lib",
+                    ".local/share/uv",
+                    ".local/share/pipx",
+                    ".local/share/pnpm",
+                ];
                 folders.extend(parts.map(|part| home.join(part)));
             }
             Some(".cargo") => folders.extend([home.join(".cargo"), home.join(".rustup")]),
@@ -167,7 +182,10 @@ mod tests {
         assert_eq!(homes(path), [PathBuf::from("/home/ann")]);
         let folders = tool_folders(Path::new("/home/ann"), path);
         for wanted in [".pyenv", ".cargo", ".rustup", ".local/bin", ".local/share/uv"] {
-            assert!(folders.contains(&Path::new("/home/ann").join(wanted)), "{wanted} is missing");
+            assert!(
+                folders.contains(&Path::new("/home/ann").join(wanted)),
+                "{wanted} is missing"
+            );
         }
         assert!(!folders.contains(&PathBuf::from("/home/ann")));
         assert!(!folders.contains(&PathBuf::from("/home/ann/.local")));

@@ -162,7 +162,9 @@ where
 {
     match tokio::task::spawn_blocking(work).await {
         Ok(result) => result,
-        Err(error) => Err(ExecutorError::Unreachable(format!("a task of the local executor ended early: {error}"))),
+        Err(error) => Err(ExecutorError::Unreachable(format!(
+            "a task of the local executor ended early: {error}"
+        ))),
     }
 }
 

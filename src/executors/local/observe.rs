@@ -44,7 +44,8 @@ pub(super) async fn observe(
     window: Window,
     wait: Duration,
 ) -> Result<Observation, ExecutorError> {
-    let look = |folder: AttemptFolder| blocking(move || look(&folder, window).map_err(|error| failed("observe", &error)));
+    let look =
+        |folder: AttemptFolder| blocking(move || look(&folder, window).map_err(|error| failed("observe", &error)));
     if let Look::Tell(seen) = look(folder.clone()).await? {
         return Ok(seen);
     }
@@ -70,7 +71,12 @@ pub(super) async fn observe(
 
 fn watch(path: &Path) -> Option<AsyncFd<OwnedFd>> {
     let inotify = Inotify::init(InitFlags::IN_NONBLOCK | InitFlags::IN_CLOEXEC).ok()?;
-    inotify.add_watch(path, AddWatchFlags::IN_MODIFY | AddWatchFlags::IN_MOVED_TO | AddWatchFlags::IN_DELETE_SELF).ok()?;
+    inotify
+        .add_watch(
+            path,
+            AddWatchFlags::IN_MODIFY | AddWatchFlags::IN_MOVED_TO | AddWatchFlags::IN_DELETE_SELF,
+        )
+        .ok()?;
     readable(OwnedFd::from(inotify)).ok()
 }
 
@@ -104,7 +110,9 @@ async fn something_happens(changes: Option<&AsyncFd<OwnedFd>>, supervisor: Optio
 /// Waits for a change and takes all that are there: what they say is seen by looking.
 async fn drain(changes: &AsyncFd<OwnedFd>) {
     let mut events = [0; 4096];
-    let Ok(mut guard) = changes.readable().await else { return };
+    let Ok(mut guard) = changes.readable().await else {
+        return;
+    };
     while nix::unistd::read(changes.get_ref().as_fd(), &mut events) != Err(Errno::EAGAIN) {}
     guard.clear_ready();
 }
@@ -113,9 +121,18 @@ fn look(folder: &AttemptFolder, window: Window) -> io::Result<Look> {
     // The order matters: once the exit note is there, the output doesn't grow any more.
     let exit = folder.exit()?;
     let (output, is_all) = read_output(folder, window)?;
-    let tell = |state| Ok(Look::Tell(Observation { output: output.clone(), state }));
+    let tell = |state| {
+        Ok(Look::Tell(Observation {
+            output: output.clone(),
+            state,
+        }))
+    };
     if let Some(exit) = exit {
-        return tell(if is_all { AttemptState::Ended(exit.report) } else { AttemptState::Running });
+        return tell(if is_all {
+            AttemptState::Ended(exit.report)
+        } else {
+            AttemptState::Running
+        });
     }
     if !output.is_empty() {
         return tell(AttemptState::Running);
@@ -123,7 +140,9 @@ fn look(folder: &AttemptFolder, window: Window) -> io::Result<Look> {
     let Some(started) = folder.started()? else {
         return match (folder.is_locked()?, folder.path().exists()) {
             (true, _) => Ok(Look::Nothing(None)),
-            (false, true) => tell(AttemptState::NeverStarted("no supervisor ever started the attempt".to_owned())),
+            (false, true) => tell(AttemptState::NeverStarted(
+                "no supervisor ever started the attempt".to_owned(),
+            )),
             (false, false) => tell(AttemptState::Lost("the attempt's folder is gone".to_owned())),
         };
     };
@@ -191,7 +210,10 @@ pub(super) fn end_what_is_left(folder: &AttemptFolder) -> io::Result<()> {
 fn wait_for_end(process: Process) -> io::Result<()> {
     if let Some(fd) = process.pidfd()? {
         // At most a second: the caller looks again.
-        poll(&mut [PollFd::new(fd.as_fd(), PollFlags::POLLIN)], PollTimeout::from(1000u16))?;
+        poll(
+            &mut [PollFd::new(fd.as_fd(), PollFlags::POLLIN)],
+            PollTimeout::from(1000u16),
+        )?;
     }
     Ok(())
 }

@@ -29,7 +29,8 @@ impl LocalExecutor {
             return Ok(workspace);
         }
         let owner = self.run_user()?;
-        self.make_folders(&run).map_err(|error| failed("make the workspace", &error))?;
+        self.make_folders(&run)
+            .map_err(|error| failed("make the workspace", &error))?;
         self.check_passable(&run.work())?;
         for input in inputs {
             lay(&run.work(), input)?;

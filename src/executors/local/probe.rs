@@ -32,8 +32,10 @@ struct Answer {
 pub(super) async fn probe(executor: &LocalExecutor) -> Result<Facts, ExecutorError> {
     let execution = ExecutionId::random();
     let workspace = executor.prepare(execution, &[]).await?;
-    let questions: Vec<_> =
-        PROBED_TOOLS.into_iter().map(|(name, argument)| ask(executor, &workspace, name, argument)).collect();
+    let questions: Vec<_> = PROBED_TOOLS
+        .into_iter()
+        .map(|(name, argument)| ask(executor, &workspace, name, argument))
+        .collect();
     let asked: Result<Vec<_>, _> = futures_util::stream::iter(questions)
         .buffer_unordered(AT_ONCE)
         .try_collect()
@@ -77,7 +79,12 @@ async fn ask(
     };
     let handle = executor.start(workspace, &start).await?;
     let (report, output) = to_the_end(executor, &handle).await?;
-    let isolation = folder_of(&handle).exit().ok().flatten().map(|note| note.isolation).unwrap_or_default();
+    let isolation = folder_of(&handle)
+        .exit()
+        .ok()
+        .flatten()
+        .map(|note| note.isolation)
+        .unwrap_or_default();
     let answer = Answer {
         report,
         output: String::from_utf8_lossy(&output).into_owned(),
@@ -89,7 +96,9 @@ async fn ask(
 async fn to_the_end(executor: &LocalExecutor, handle: &Handle) -> Result<(ExitReport, Vec<u8>), ExecutorError> {
     let mut output = Vec::new();
     loop {
-        let seen = executor.observe(handle, output.len() as u64, usize::MAX, TIMEOUT).await?;
+        let seen = executor
+            .observe(handle, output.len() as u64, usize::MAX, TIMEOUT)
+            .await?;
         output.extend_from_slice(&seen.output);
         match seen.state {
             AttemptState::Running => {}

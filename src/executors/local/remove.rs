@@ -22,14 +22,20 @@ pub(super) async fn end_attempts(run: &RunFolder) -> Result<(), ExecutorError> {
     let attempts = run.attempts();
     let folders = blocking(move || list(&attempts).map_err(|error| failed("list the attempts", &error))).await?;
     for folder in folders {
-        end_attempt(&folder).await.map_err(|error| failed("end an attempt", &error))?;
+        end_attempt(&folder)
+            .await
+            .map_err(|error| failed("end an attempt", &error))?;
         let what_is_left = move || {
             let same_boot = match folder.started()? {
                 Some(started) => started.boot_id == boot_id()?,
                 None => false,
             };
             // With an exit note the supervisor has seen the end of all of it.
-            if same_boot && folder.exit()?.is_none() { end_what_is_left(&folder) } else { Ok(()) }
+            if same_boot && folder.exit()?.is_none() {
+                end_what_is_left(&folder)
+            } else {
+                Ok(())
+            }
         };
         blocking(move || what_is_left().map_err(|error| failed("end what an attempt left", &error))).await?;
     }

@@ -35,9 +35,8 @@ impl LocalExecutor {
         };
         let spec = self.spec(&run, start)?;
         let place = folder.clone();
-        let may_launch = blocking(move || {
-            write_down(&run, &place, &spec).map_err(|error| failed("write the attempt down", &error))
-        });
+        let may_launch =
+            blocking(move || write_down(&run, &place, &spec).map_err(|error| failed("write the attempt down", &error)));
         if may_launch.await? {
             self.launch(&folder, &start.secrets).await?;
         }
@@ -70,11 +69,7 @@ impl LocalExecutor {
 
     /// Starts the supervisor and hears whether it has the attempt. Dropped halfway, this leaves a supervisor that
     /// either started the attempt or refuses half a text of secrets.
-    async fn launch(
-        &self,
-        folder: &AttemptFolder,
-        secrets: &BTreeMap<String, String>,
-    ) -> Result<(), ExecutorError> {
+    async fn launch(&self, folder: &AttemptFolder, secrets: &BTreeMap<String, String>) -> Result<(), ExecutorError> {
         let secrets = serde_json::to_vec(secrets).map_err(|error| failed("pass the secrets", &error.into()))?;
         let mut supervisor = supervisor_command(&self.settings.program, folder)
             .and_then(|mut command| command.spawn())
@@ -94,7 +89,9 @@ impl LocalExecutor {
         match tokio::time::timeout(ANSWER_MAX, talk).await {
             Ok(Ok(said)) => understand(said.trim_end()),
             Ok(Err(error)) => Err(failed("hear from the supervisor", &error)),
-            Err(_) => Err(ExecutorError::Unreachable("the supervisor did not answer in time".to_owned())),
+            Err(_) => Err(ExecutorError::Unreachable(
+                "the supervisor did not answer in time".to_owned(),
+            )),
         }
     }
 }
@@ -114,7 +111,11 @@ fn write_down(run: &RunFolder, folder: &AttemptFolder, spec: &Spec) -> io::Resul
 }
 
 fn supervisor_command(program: &Path, folder: &AttemptFolder) -> io::Result<Command> {
-    let log = File::options().create(true).append(true).mode(0o600).open(folder.log())?;
+    let log = File::options()
+        .create(true)
+        .append(true)
+        .mode(0o600)
+        .open(folder.log())?;
     let mut command = Command::new(program);
     command
         .arg("supervise")
@@ -132,12 +133,18 @@ fn understand(said: &str) -> Result<(), ExecutorError> {
         return Ok(());
     }
     if let Some(why) = said.strip_prefix(answer::FULL) {
-        return Err(ExecutorError::StorageFull(format!("failed to start the attempt: {why}")));
+        return Err(ExecutorError::StorageFull(format!(
+            "failed to start the attempt: {why}"
+        )));
     }
     match said.strip_prefix(answer::REFUSED) {
-        Some(why) => Err(ExecutorError::Refused(format!("the supervisor refused the attempt: {why}"))),
+        Some(why) => Err(ExecutorError::Refused(format!(
+            "the supervisor refused the attempt: {why}"
+        ))),
         // It ended without a word: killed, or the program is not clawhand.
-        None => Err(ExecutorError::Unreachable("the supervisor ended before it started the attempt".to_owned())),
+        None => Err(ExecutorError::Unreachable(
+            "the supervisor ended before it started the attempt".to_owned(),
+        )),
     }
 }
 
@@ -154,7 +161,9 @@ fn check(start: &StartAttempt) -> Result<(), ExecutorError> {
     }
     for (name, value) in start.env.iter().chain(&start.secrets) {
         if name.is_empty() || name.contains(['=', '\0']) || value.contains('\0') {
-            return refuse(format!("the environment variable {name:?} can't be passed to a process"));
+            return refuse(format!(
+                "the environment variable {name:?} can't be passed to a process"
+            ));
         }
     }
     Ok(())

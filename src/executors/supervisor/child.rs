@@ -51,13 +51,20 @@ struct Ready<'a> {
 /// Starts the main process with its output going to `output`, and returns once it executes its program or failed to.
 pub(super) fn start(spec: &Spec, secrets: &BTreeMap<String, String>, output: OwnedFd) -> io::Result<Child> {
     let confinement = Confinement::prepare(&spec.confine)?;
+    if let Some((user, group)) = spec.confine.user {
+        // So that the work can open its output anew by name, as /dev/stderr.
+        std::os::unix::fs::fchown(&output, Some(user), Some(group))?;
+    }
     let (reader, report) = pipe2(OFlag::O_CLOEXEC)?;
     let env = environment(spec, secrets);
     let ready = Ready {
         spec,
         programs: programs(spec, env.get("PATH").map_or("", String::as_str))?,
         argv: spec.argv.iter().map(|arg| c_text(arg)).collect::<io::Result<_>>()?,
-        env: env.iter().map(|(name, value)| c_text(&format!("{name}={value}"))).collect::<io::Result<_>>()?,
+        env: env
+            .iter()
+            .map(|(name, value)| c_text(&format!("{name}={value}")))
+            .collect::<io::Result<_>>()?,
         null: std::fs::File::open("/dev/null")?,
         output,
         report,
@@ -107,7 +114,10 @@ fn programs(spec: &Spec, path: &str) -> io::Result<Vec<CString>> {
         vec![spec.work.join(name)]
     } else {
         // An empty entry of PATH means the current folder, which is never wanted here.
-        path.split(':').filter(|folder| folder.starts_with('/')).map(|folder| PathBuf::from(folder).join(name)).collect()
+        path.split(':')
+            .filter(|folder| folder.starts_with('/'))
+            .map(|folder| PathBuf::from(folder).join(name))
+            .collect()
     };
     found.iter().map(|path| c_text(&path.to_string_lossy())).collect()
 }
@@ -145,7 +155,9 @@ fn give_up_everything(ready: &Ready<'_>, confinement: Confinement) -> io::Result
     dup2_stderr(&ready.output)?;
     // SAFETY: marks descriptors, none of which is used by number after the exec.
     unsafe { libc::close_range(3, libc::c_uint::MAX, libc::CLOSE_RANGE_CLOEXEC.cast_signed()) };
-    let cut = confinement.separate().map_err(|error| naming("cut off the network", &error))?;
+    let cut = confinement
+        .separate()
+        .map_err(|error| naming("cut off the network", &error))?;
     limits(spec)?;
     if let Some((user, group)) = spec.confine.user {
         nix::unistd::setgroups(&[])?;
@@ -214,5 +226,9 @@ fn execute(ready: &Ready<'_>) -> (i32, String) {
 }
 
 fn pointers(texts: &[CString]) -> Vec<*const libc::c_char> {
-    texts.iter().map(|text| text.as_ptr()).chain([std::ptr::null()]).collect()
+    texts
+        .iter()
+        .map(|text| text.as_ptr())
+        .chain([std::ptr::null()])
+        .collect()
 }

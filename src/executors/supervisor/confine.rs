@@ -70,7 +70,11 @@ impl Confinement {
             }
         }
         let needs_filter = !self.network && !network_is_cut;
-        let filter = if needs_filter { &self.calls_without_sockets } else { &self.calls };
+        let filter = if needs_filter {
+            &self.calls_without_sockets
+        } else {
+            &self.calls
+        };
         match seccompiler::apply_filter(filter) {
             Ok(()) => enforced.push("seccomp"),
             Err(error) if needs_filter => {
@@ -126,7 +130,12 @@ fn readable(confine: &Confine) -> Vec<PathBuf> {
     allow_all_but(Path::new("/"), &confine.hidden, &mut allowed);
     for path in &confine.readable {
         // Something private inside something that is allowed stays hidden.
-        let inside: Vec<PathBuf> = confine.hidden.iter().filter(|hidden| hidden.starts_with(path) && *hidden != path).cloned().collect();
+        let inside: Vec<PathBuf> = confine
+            .hidden
+            .iter()
+            .filter(|hidden| hidden.starts_with(path) && *hidden != path)
+            .cloned()
+            .collect();
         allow_all_but(path, &inside, &mut allowed);
     }
     allowed
@@ -238,4 +247,39 @@ fn call_filter(sockets: Sockets) -> io::Result<BpfProgram> {
     SeccompFilter::new(rules, SeccompAction::Allow, SeccompAction::Errno(errno), arch)
         .and_then(BpfProgram::try_from)
         .map_err(io::Error::other)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn without_a_namespace_the_filter_leaves_only_sockets_that_stay_on_the_machine() {
+        let filter = call_filter(Sockets::UnixOnly).expect("compiles");
+        // A filter is put on a thread, which takes it along when it ends.
+        let seen = std::thread::spawn(move || {
+            seccompiler::apply_filter(&filter).expect("is put on");
+            let unix = std::os::unix::net::UnixStream::pair().is_ok();
+            let tcp = std::net::TcpListener::bind("127.0.0.1:0").map_err(|error| error.kind());
+            let udp = std::net::UdpSocket::bind("127.0.0.1:0").map_err(|error| error.kind());
+            (unix, tcp.err(), udp.err())
+        });
+        let denied = Some(io::ErrorKind::PermissionDenied);
+        assert_eq!(seen.join().expect("ends"), (true, denied, denied));
+    }
+
+    #[test]
+    fn beside_what_is_hidden_everything_is_allowed_one_by_one() {
+        let folder = tempfile::tempdir().expect("makes a folder");
+        let at = |name: &str| folder.path().join(name);
+        for name in ["data/runs", "data/store", "open/deep"] {
+            std::fs::create_dir_all(at(name)).expect("makes folders");
+        }
+        std::fs::write(at("file"), "").expect("writes");
+        std::os::unix::fs::symlink(at("data"), at("link")).expect("links");
+        let mut allowed = Vec::new();
+        allow_all_but(folder.path(), &[at("data/runs")], &mut allowed);
+        allowed.sort();
+        assert_eq!(allowed, [at("data/store"), at("file"), at("open")]);
+    }
 }

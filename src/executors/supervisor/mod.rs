@@ -52,7 +52,10 @@ pub fn main(dir: &Path) -> ExitCode {
         Ok(Some(begun)) => {
             say(answer::STARTED);
             // Whoever waits for the answer reads to the end, and the work must not get hold of it.
-            let _ = File::options().write(true).open("/dev/null").map(nix::unistd::dup2_stdout);
+            let _ = File::options()
+                .write(true)
+                .open("/dev/null")
+                .map(nix::unistd::dup2_stdout);
             match begun.carry_out(&folder) {
                 Ok(()) => ExitCode::SUCCESS,
                 Err(error) => {
@@ -98,7 +101,10 @@ fn stand_alone() -> io::Result<SignalFd> {
     // Its memory holds the secrets: no tracing and no dumps by others of the same user.
     prctl::set_dumpable(false)?;
     nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o077));
-    Ok(SignalFd::with_flags(&watched, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?)
+    Ok(SignalFd::with_flags(
+        &watched,
+        SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK,
+    )?)
 }
 
 /// An attempt that is written down as started, so that it is carried out now or never.
@@ -121,10 +127,17 @@ fn begin(folder: &AttemptFolder, signals: SignalFd) -> io::Result<Option<Begun>>
     if folder.exit()?.is_some() || folder.started()?.is_some() {
         return Ok(None);
     }
-    let spec = folder.spec()?.ok_or_else(|| io::Error::other("the attempt has no spec"))?;
+    let spec = folder
+        .spec()?
+        .ok_or_else(|| io::Error::other("the attempt has no spec"))?;
     let secrets = read_secrets()?;
     let room = folder.reserve_exit()?;
-    let out = File::options().create(true).truncate(true).write(true).mode(0o600).open(folder.out())?;
+    let out = File::options()
+        .create(true)
+        .truncate(true)
+        .write(true)
+        .mode(0o600)
+        .open(folder.out())?;
     let boot_id = boot_id()?;
     let supervisor = Process::now(Pid::this().as_raw()).ok_or_else(|| io::Error::other("no /proc"))?;
     folder.write_started(&Started {
@@ -191,7 +204,7 @@ impl Begun {
         let output = Output::new(self.out.try_clone()?, self.spec.max_output_bytes);
         let child = child::start(&self.spec, &self.secrets, writer)?;
         let watch = Watch::new(&self.spec, folder, &self.signals, File::from(reader), output);
-        let mut report = watch.to_the_end(child.pid);
+        let mut report = watch.until_the_end(child.pid);
         report.exec_error = child.exec_error;
         Ok((report, child.isolation))
     }

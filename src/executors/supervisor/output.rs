@@ -161,7 +161,10 @@ mod tests {
 
     #[test]
     fn a_full_disk_loses_output_but_says_so() {
-        let full = std::fs::OpenOptions::new().write(true).open("/dev/full").expect("opens");
+        let full = std::fs::OpenOptions::new()
+            .write(true)
+            .open("/dev/full")
+            .expect("opens");
         let mut output = Output::new(full, 1024);
         output.push(&[b'x'; 2000]);
         assert_eq!(output.finish(), 2000);

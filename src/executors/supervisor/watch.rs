@@ -71,9 +71,10 @@ impl<'a> Watch<'a> {
     }
 
     /// Watches until nothing is left, and reports.
-    pub(super) fn to_the_end(mut self, main: Pid) -> ExitReport {
+    pub(super) fn until_the_end(mut self, main: Pid) -> ExitReport {
         if let Some(process) = Process::now(main.as_raw()) {
-            let namespace = ipc_namespace(process.pid).filter(|own| Some(own) != ipc_namespace(Pid::this().as_raw()).as_ref());
+            let namespace =
+                ipc_namespace(process.pid).filter(|own| Some(own) != ipc_namespace(Pid::this().as_raw()).as_ref());
             let _ = self.folder.write_child(&ChildNote { process, namespace });
         }
         let mut report = ExitReport::default();

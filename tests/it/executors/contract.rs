@@ -22,41 +22,81 @@ struct Story {
 async fn keeps_the_contract(executor: &dyn Executor, story: &Story) {
     let execution = ExecutionId::random();
     let workspace = executor.prepare(execution, &[]).await.expect("prepares");
-    assert_eq!(executor.prepare(execution, &[]).await.expect("prepares again"), workspace);
+    assert_eq!(
+        executor.prepare(execution, &[]).await.expect("prepares again"),
+        workspace
+    );
 
     // The end is told once all output was read, and again as often as somebody asks.
-    let handle = executor.start(&workspace, &story.prints_and_exits_3).await.expect("starts");
+    let handle = executor
+        .start(&workspace, &story.prints_and_exits_3)
+        .await
+        .expect("starts");
     let (output, state) = follow(executor, &handle).await;
     assert_eq!(output, b"one\ntwo\n");
-    let AttemptState::Ended(ExitReport { exit_code: Some(3), signal: None, .. }) = state else {
+    let AttemptState::Ended(ExitReport {
+        exit_code: Some(3),
+        signal: None,
+        ..
+    }) = state
+    else {
         panic!("ended as {state:?}");
     };
     for (from, max, part) in [(0, 4, "one\n"), (4, 100, "two\n"), (2, 3, "e\nt"), (8, 10, "")] {
         let seen = executor.observe(&handle, from, max, LONG).await.expect("observes");
         assert_eq!(seen.output, part.as_bytes(), "from {from}, at most {max}");
-        assert_eq!(seen.state == state, from + part.len() as u64 == 8, "from {from}, at most {max}");
+        assert_eq!(
+            seen.state == state,
+            from + part.len() as u64 == 8,
+            "from {from}, at most {max}"
+        );
     }
 
     // A second start of the same attempt finds the first.
-    let again = executor.start(&workspace, &story.prints_and_exits_3).await.expect("starts again");
+    let again = executor
+        .start(&workspace, &story.prints_and_exits_3)
+        .await
+        .expect("starts again");
     assert_eq!(again, handle);
     assert_eq!(follow(executor, &again).await, (output, state));
 
     // Cancelling is asked for once and seen by observing.
-    let handle = executor.start(&workspace, &story.runs_until_cancelled).await.expect("starts");
-    let waited = executor.observe(&handle, 0, 10, Duration::ZERO).await.expect("observes");
+    let handle = executor
+        .start(&workspace, &story.runs_until_cancelled)
+        .await
+        .expect("starts");
+    let waited = executor
+        .observe(&handle, 0, 10, Duration::ZERO)
+        .await
+        .expect("observes");
     assert_eq!(waited.state, AttemptState::Running);
-    executor.cancel(&handle, Duration::from_secs(10)).await.expect("cancels");
-    let AttemptState::Ended(ExitReport { cancelled: true, timed_out: false, .. }) = follow(executor, &handle).await.1
+    executor
+        .cancel(&handle, Duration::from_secs(10))
+        .await
+        .expect("cancels");
+    let AttemptState::Ended(ExitReport {
+        cancelled: true,
+        timed_out: false,
+        ..
+    }) = follow(executor, &handle).await.1
     else {
         panic!("cancelling was not seen");
     };
-    executor.cancel(&handle, Duration::ZERO).await.expect("cancels what has ended");
+    executor
+        .cancel(&handle, Duration::ZERO)
+        .await
+        .expect("cancels what has ended");
 
-    let handle = executor.start(&workspace, &story.leaves_a_report).await.expect("starts");
+    let handle = executor
+        .start(&workspace, &story.leaves_a_report)
+        .await
+        .expect("starts");
     follow(executor, &handle).await;
     let limit = CollectLimit { files: 10, bytes: 100 };
-    let found = executor.collect(&workspace, &["**/*.xml".to_owned()], limit).await.expect("collects");
+    let found = executor
+        .collect(&workspace, &["**/*.xml".to_owned()], limit)
+        .await
+        .expect("collects");
     let names: Vec<_> = found.files.iter().map(|file| (file.name.as_str(), file.size)).collect();
     assert_eq!(names, [("report.xml", 7)]);
 
@@ -78,7 +118,11 @@ async fn the_local_executor_keeps_it() {
 #[tokio::test]
 async fn the_fake_keeps_it() {
     let fake = Scripted::new();
-    fake.script([Move::Print(b"one\n".into()), Move::Print(b"two\n".into()), Move::Exit(3)]);
+    fake.script([
+        Move::Print(b"one\n".into()),
+        Move::Print(b"two\n".into()),
+        Move::Exit(3),
+    ]);
     fake.script([Move::Wait("never")]);
     fake.script([Move::Leave("report.xml".into(), b"<junit>".into())]);
     let story = Story {
@@ -87,7 +131,10 @@ async fn the_fake_keeps_it() {
         leaves_a_report: sh(""),
     };
     keeps_the_contract(&fake, &story).await;
-    assert_eq!((fake.started().len(), fake.start_calls(), fake.cleaned().len()), (3, 4, 2));
+    assert_eq!(
+        (fake.started().len(), fake.start_calls(), fake.cleaned().len()),
+        (3, 4, 2)
+    );
 }
 
 #[tokio::test]
@@ -96,7 +143,12 @@ async fn the_fake_waits_is_lost_and_is_out_of_reach_as_told() {
     let workspace = fake.prepare(ExecutionId::random(), &[]).await.expect("prepares");
     fake.fail_start(ExecutorError::Unreachable("down".into()));
     assert!(fake.start(&workspace, &sh("")).await.is_err());
-    fake.script([Move::Unreachable(1), Move::Wait("go"), Move::Print(b"x".into()), Move::Lose("gone".into())]);
+    fake.script([
+        Move::Unreachable(1),
+        Move::Wait("go"),
+        Move::Print(b"x".into()),
+        Move::Lose("gone".into()),
+    ]);
     let handle = fake.start(&workspace, &sh("")).await.expect("starts");
     assert!(fake.observe(&handle, 0, 10, Duration::ZERO).await.is_err());
     let other = fake.clone();
@@ -122,11 +174,18 @@ async fn tells_how_it_ended() {
     for (argv, code, signal) in cases {
         let handle = rig.start(&attempt(argv)).await;
         let (output, report) = rig.end_of(&handle).await;
-        assert_eq!((report.exit_code, report.signal), (code, signal), "{argv:?} gave {report:?}");
+        assert_eq!(
+            (report.exit_code, report.signal),
+            (code, signal),
+            "{argv:?} gave {report:?}"
+        );
         assert_eq!(output, b"", "{argv:?}");
         let is_no_program = matches!(argv[0], "no-such-program" | "/etc/passwd");
         assert_eq!(report.exec_error.is_some(), is_no_program, "{argv:?} gave {report:?}");
-        assert!(!report.timed_out && !report.cancelled && report.leftovers == 0, "{argv:?} gave {report:?}");
+        assert!(
+            !report.timed_out && !report.cancelled && report.leftovers == 0,
+            "{argv:?} gave {report:?}"
+        );
     }
     let mut elsewhere = sh("true");
     elsewhere.cwd = "missing".to_owned();
@@ -155,7 +214,10 @@ async fn refuses_what_no_process_can_be_given() {
     }
     for start in starts {
         let result = rig.executor.start(&rig.workspace, &start).await;
-        assert!(matches!(result, Err(ExecutorError::Refused(_))), "{start:?} gave {result:?}");
+        assert!(
+            matches!(result, Err(ExecutorError::Refused(_))),
+            "{start:?} gave {result:?}"
+        );
     }
 }
 
@@ -163,12 +225,18 @@ async fn refuses_what_no_process_can_be_given() {
 async fn the_environment_is_what_was_given_and_nothing_else() {
     let rig = Rig::new().await;
     let mut start = attempt(&["env", "-0"]);
-    start.env = BTreeMap::from([("GIVEN".into(), "two\nlines".into()), ("LANG".into(), "de_DE.UTF-8".into())]);
+    start.env = BTreeMap::from([
+        ("GIVEN".into(), "two\nlines".into()),
+        ("LANG".into(), "de_DE.UTF-8".into()),
+    ]);
     start.secrets = BTreeMap::from([("TOKEN".into(), "s3cret-value".into())]);
     let handle = rig.start(&start).await;
     let (output, _) = rig.end_of(&handle).await;
     let text = String::from_utf8(output).expect("is text");
-    let found: BTreeMap<&str, &str> = text.split_terminator('\0').filter_map(|entry| entry.split_once('=')).collect();
+    let found: BTreeMap<&str, &str> = text
+        .split_terminator('\0')
+        .filter_map(|entry| entry.split_once('='))
+        .collect();
     let run = rig.run_folder();
     let (home, tmp) = (run.join("home"), run.join("tmp"));
     let expected = BTreeMap::from([
@@ -180,7 +248,10 @@ async fn the_environment_is_what_was_given_and_nothing_else() {
         ("TMPDIR", tmp.display().to_string()),
         ("CLAWHAND_ATTEMPT", start.attempt.to_string()),
     ]);
-    assert_eq!(found, expected.iter().map(|(name, value)| (*name, value.as_str())).collect());
+    assert_eq!(
+        found,
+        expected.iter().map(|(name, value)| (*name, value.as_str())).collect()
+    );
 }
 
 #[tokio::test]
@@ -192,14 +263,20 @@ async fn secrets_are_in_no_file_and_no_argument() {
     let handle = rig.start(&start).await;
     until_printed(&rig.executor, &handle, "ready").await;
     let grep = |folder: &std::path::Path| {
-        let found = std::process::Command::new("grep").args(["-rl", "s3cret-value"]).arg(folder).output();
+        let found = std::process::Command::new("grep")
+            .args(["-rl", "s3cret-value"])
+            .arg(folder)
+            .output();
         String::from_utf8(found.expect("greps").stdout).expect("is text")
     };
     assert_eq!(grep(rig.data.path()), "");
     for entry in std::fs::read_dir("/proc").expect("lists").flatten() {
         let line = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
         let line = String::from_utf8_lossy(&line);
-        assert!(!line.contains("s3cret-value") || line.starts_with("grep"), "in the arguments {line:?}");
+        assert!(
+            !line.contains("s3cret-value") || line.starts_with("grep"),
+            "in the arguments {line:?}"
+        );
     }
     rig.executor.cancel(&handle, Duration::ZERO).await.expect("cancels");
     rig.end_of(&handle).await;
@@ -232,5 +309,8 @@ async fn an_attempt_nobody_started_is_known_as_such() {
     };
     assert!(matches!(follow(&rig.executor, &handle).await.1, AttemptState::Lost(_)));
     std::fs::create_dir(&place).expect("makes the folder");
-    assert!(matches!(follow(&rig.executor, &handle).await.1, AttemptState::NeverStarted(_)));
+    assert!(matches!(
+        follow(&rig.executor, &handle).await.1,
+        AttemptState::NeverStarted(_)
+    ));
 }

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use clawhand::domain::target::LocalBlock;
 use clawhand::domain::ExecutionId;
+use clawhand::domain::target::LocalBlock;
 use clawhand::executors::{AttemptState, Executor, Handle, LocalExecutor, Workspace};
 use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::Pid;
@@ -36,7 +36,10 @@ async fn another_process_goes_on_where_the_starter_died() {
     };
     std::fs::write(data.path().join("go"), "").expect("writes");
     let lines = BufReader::new(starter.stdout.take().expect("has a pipe")).lines();
-    let line = lines.map(|line| line.expect("reads")).find(|line| line.contains("HANDLE ")).expect("a handle");
+    let line = lines
+        .map(|line| line.expect("reads"))
+        .find(|line| line.contains("HANDLE "))
+        .expect("a handle");
     let json = line.split_once("HANDLE ").expect("a handle").1;
     let (workspace, handle): (Workspace, Handle) = serde_json::from_str(json).expect("parses");
     let group = Pid::from_raw(i32::try_from(starter.id()).expect("fits"));
@@ -47,7 +50,10 @@ async fn another_process_goes_on_where_the_starter_died() {
     std::fs::write(Path::new(&workspace.place).join("go-on"), "").expect("writes");
     let (output, state) = follow(&executor, &handle).await;
     let lines: Vec<String> = (1..=1000).map(|n| format!("{n}\n")).collect();
-    assert_eq!(String::from_utf8_lossy(&output), format!("{}{}", lines.concat(), lines.concat()));
+    assert_eq!(
+        String::from_utf8_lossy(&output),
+        format!("{}{}", lines.concat(), lines.concat())
+    );
     assert!(matches!(state, AttemptState::Ended(report) if report.exit_code == Some(6)));
     executor.clean_up(workspace.execution).await.expect("cleans up");
 }
@@ -56,7 +62,10 @@ async fn another_process_goes_on_where_the_starter_died() {
 #[test]
 #[ignore = "run by another test"]
 fn the_starter() {
-    if !Path::new("go").exists() && !Path::new("runs").exists() && std::env::current_dir().is_ok_and(|d| d.join("Cargo.toml").exists()) {
+    if !Path::new("go").exists()
+        && !Path::new("runs").exists()
+        && std::env::current_dir().is_ok_and(|d| d.join("Cargo.toml").exists())
+    {
         return;
     }
     let data = std::env::current_dir().expect("stands somewhere");
@@ -146,10 +155,18 @@ async fn a_supervisor_that_hears_half_the_secrets_starts_nothing() {
         .spawn()
         .expect("starts");
     use std::io::Write as _;
-    supervisor.stdin.take().expect("has a pipe").write_all(b"{\"TOKEN\":\"hal").expect("writes");
+    supervisor
+        .stdin
+        .take()
+        .expect("has a pipe")
+        .write_all(b"{\"TOKEN\":\"hal")
+        .expect("writes");
     let said = supervisor.wait_with_output().expect("ends");
     assert!(!said.status.success());
-    assert!(String::from_utf8_lossy(&said.stdout).starts_with("refused: "), "{said:?}");
+    assert!(
+        String::from_utf8_lossy(&said.stdout).starts_with("refused: "),
+        "{said:?}"
+    );
     assert!(!place.join("started").exists());
 }
 
@@ -167,5 +184,8 @@ async fn a_restart_of_the_machine_is_a_loss() {
     let (output, state) = follow(&rig.executor, &handle).await;
     assert_eq!(output, b"done\n");
     assert_eq!(state, AttemptState::Lost("the machine was restarted".to_owned()));
-    rig.executor.cancel(&handle, Duration::ZERO).await.expect("signals nobody");
+    rig.executor
+        .cancel(&handle, Duration::ZERO)
+        .await
+        .expect("signals nobody");
 }

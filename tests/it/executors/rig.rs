@@ -70,7 +70,10 @@ impl Rig {
         let (output, state) = follow(&self.executor, handle).await;
         match state {
             AttemptState::Ended(report) => (output, report),
-            other => panic!("ended as {other:?}, with the output {:?}", String::from_utf8_lossy(&output)),
+            other => panic!(
+                "ended as {other:?}, with the output {:?}",
+                String::from_utf8_lossy(&output)
+            ),
         }
     }
 
@@ -93,8 +96,13 @@ impl Drop for Rig {
 
 impl Rig {
     fn execution_attempts(&self) -> Vec<String> {
-        let entries = std::fs::read_dir(self.run_folder().join("attempts")).into_iter().flatten().flatten();
-        entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
+        let entries = std::fs::read_dir(self.run_folder().join("attempts"))
+            .into_iter()
+            .flatten()
+            .flatten();
+        entries
+            .map(|entry| entry.file_name().to_string_lossy().into_owned())
+            .collect()
     }
 }
 
@@ -106,7 +114,9 @@ pub fn processes_of(attempts: &[String]) -> Vec<i32> {
         .filter(|pid| {
             let environ = std::fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
             let environ = String::from_utf8_lossy(&environ);
-            attempts.iter().any(|attempt| environ.contains(&format!("CLAWHAND_ATTEMPT={attempt}")))
+            attempts
+                .iter()
+                .any(|attempt| environ.contains(&format!("CLAWHAND_ATTEMPT={attempt}")))
         })
         .collect()
 }
@@ -133,7 +143,10 @@ pub fn sh(script: &str) -> StartAttempt {
 pub async fn follow(executor: &dyn Executor, handle: &Handle) -> (Vec<u8>, AttemptState) {
     let mut output = Vec::new();
     loop {
-        let seen = executor.observe(handle, output.len() as u64, 1 << 20, LONG).await.expect("observes");
+        let seen = executor
+            .observe(handle, output.len() as u64, 1 << 20, LONG)
+            .await
+            .expect("observes");
         let nothing_new = seen.output.is_empty();
         output.extend_from_slice(&seen.output);
         match seen.state {
@@ -151,8 +164,15 @@ pub async fn until_printed(executor: &dyn Executor, handle: &Handle, text: &str)
         if printed.contains(text) {
             return printed.into_owned();
         }
-        let seen = executor.observe(handle, output.len() as u64, 1 << 20, LONG).await.expect("observes");
-        assert_eq!(seen.state, AttemptState::Running, "ended before it printed {text:?}; it printed {printed:?}");
+        let seen = executor
+            .observe(handle, output.len() as u64, 1 << 20, LONG)
+            .await
+            .expect("observes");
+        assert_eq!(
+            seen.state,
+            AttemptState::Running,
+            "ended before it printed {text:?}; it printed {printed:?}"
+        );
         output.extend_from_slice(&seen.output);
     }
 }

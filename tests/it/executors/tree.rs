@@ -20,7 +20,10 @@ async fn cancelling_ends_all_of_it() {
     let rig = Rig::new().await;
     let handle = rig.start(&sh(&format!("{TREE} echo ready; wait"))).await;
     until_printed(&rig.executor, &handle, "ready").await;
-    rig.executor.cancel(&handle, Duration::from_secs(10)).await.expect("cancels");
+    rig.executor
+        .cancel(&handle, Duration::from_secs(10))
+        .await
+        .expect("cancels");
     let (_, report) = rig.end_of(&handle).await;
     assert!(report.cancelled && !report.timed_out, "{report:?}");
     assert_eq!(report.signal, Some(15));
@@ -55,9 +58,14 @@ async fn those_who_ignore_term_are_killed_after_the_grace() {
 #[tokio::test]
 async fn a_second_canceller_may_be_less_patient() {
     let rig = Rig::new().await;
-    let handle = rig.start(&sh("trap 'echo asked' TERM; echo ready; while :; do sleep 0.01; done")).await;
+    let handle = rig
+        .start(&sh("trap 'echo asked' TERM; echo ready; while :; do sleep 0.01; done"))
+        .await;
     until_printed(&rig.executor, &handle, "ready").await;
-    rig.executor.cancel(&handle, Duration::from_secs(1000)).await.expect("cancels");
+    rig.executor
+        .cancel(&handle, Duration::from_secs(1000))
+        .await
+        .expect("cancels");
     until_printed(&rig.executor, &handle, "asked").await;
     rig.executor.cancel(&handle, Duration::ZERO).await.expect("cancels");
     assert_eq!(rig.end_of(&handle).await.1.signal, Some(9));
@@ -66,9 +74,16 @@ async fn a_second_canceller_may_be_less_patient() {
 #[tokio::test]
 async fn work_may_end_in_its_own_way_within_the_grace() {
     let rig = Rig::new().await;
-    let handle = rig.start(&sh("trap 'echo bye; exit 4' TERM; echo ready; while :; do sleep 0.01; done")).await;
+    let handle = rig
+        .start(&sh(
+            "trap 'echo bye; exit 4' TERM; echo ready; while :; do sleep 0.01; done",
+        ))
+        .await;
     until_printed(&rig.executor, &handle, "ready").await;
-    rig.executor.cancel(&handle, Duration::from_secs(30)).await.expect("cancels");
+    rig.executor
+        .cancel(&handle, Duration::from_secs(30))
+        .await
+        .expect("cancels");
     let (output, report) = rig.end_of(&handle).await;
     // The shell may say that its own child was asked to end as well.
     assert!(output.ends_with(b"bye\n"), "{}", String::from_utf8_lossy(&output));
@@ -80,7 +95,10 @@ async fn cancelled_right_at_the_start_it_ends_as_well() {
     let rig = Rig::new().await;
     for _ in 0..10 {
         let handle = rig.start(&sh("sleep 1000")).await;
-        rig.executor.cancel(&handle, Duration::from_secs(10)).await.expect("cancels");
+        rig.executor
+            .cancel(&handle, Duration::from_secs(10))
+            .await
+            .expect("cancels");
         let (_, report) = rig.end_of(&handle).await;
         assert!(report.cancelled && report.exit_code != Some(0), "{report:?}");
     }
@@ -96,10 +114,16 @@ async fn cancelled_before_the_supervisor_lives_it_never_runs() {
         attempt: start.attempt,
         place: place.display().to_string(),
     };
-    rig.executor.cancel(&handle, Duration::ZERO).await.expect("leaves the note");
+    rig.executor
+        .cancel(&handle, Duration::ZERO)
+        .await
+        .expect("leaves the note");
     assert_eq!(rig.start(&start).await, handle);
     let (output, report) = rig.end_of(&handle).await;
-    assert_eq!((output.as_slice(), report.cancelled, report.exit_code), (&b""[..], true, None));
+    assert_eq!(
+        (output.as_slice(), report.cancelled, report.exit_code),
+        (&b""[..], true, None)
+    );
 }
 
 #[tokio::test]
@@ -125,7 +149,9 @@ async fn what_ends_by_itself_in_time_is_no_leftover() {
 #[tokio::test]
 async fn daemons_without_any_pipe_are_ended_too() {
     let rig = Rig::new().await;
-    let (_, report) = rig.run("(setsid sleep 1000 </dev/null >/dev/null 2>&1 &); exit 0").await;
+    let (_, report) = rig
+        .run("(setsid sleep 1000 </dev/null >/dev/null 2>&1 &); exit 0")
+        .await;
     assert_eq!((report.exit_code, report.leftovers), (Some(0), 1));
     assert!(nobody_sleeps_in(&rig));
 }
@@ -133,24 +159,39 @@ async fn daemons_without_any_pipe_are_ended_too() {
 #[tokio::test]
 async fn clean_up_ends_what_runs_and_leaves_no_file() {
     let rig = Rig::new().await;
-    let handle = rig.start(&sh(&format!("{TREE} trap '' TERM; mkdir -p a/b; chmod 0 a/b a; echo ready; wait"))).await;
+    let handle = rig
+        .start(&sh(&format!(
+            "{TREE} trap '' TERM; mkdir -p a/b; chmod 0 a/b a; echo ready; wait"
+        )))
+        .await;
     until_printed(&rig.executor, &handle, "ready").await;
     let began = Instant::now();
     rig.executor.clean_up(rig.execution).await.expect("cleans up");
-    assert!(began.elapsed() < Duration::from_secs(8), "the grace of the step was waited for");
+    assert!(
+        began.elapsed() < Duration::from_secs(8),
+        "the grace of the step was waited for"
+    );
     assert!(processes_of(&[handle.attempt.to_string()]).is_empty());
     assert!(nobody_sleeps_in(&rig));
     assert!(!rig.run_folder().exists());
-    rig.executor.clean_up(rig.execution).await.expect("cleans up what is gone");
-    let seen = rig.executor.observe(&handle, 0, 10, Duration::ZERO).await.expect("observes");
+    rig.executor
+        .clean_up(rig.execution)
+        .await
+        .expect("cleans up what is gone");
+    let seen = rig
+        .executor
+        .observe(&handle, 0, 10, Duration::ZERO)
+        .await
+        .expect("observes");
     assert!(matches!(seen.state, AttemptState::Lost(_)), "{seen:?}");
 }
 
 /// Whether no process stands in the run folder: this sees those without the mark as well.
 pub fn nobody_sleeps_in(rig: &Rig) -> bool {
     let folder = rig.run_folder();
-    let standing = std::fs::read_dir("/proc").expect("lists").flatten().filter(|entry| {
-        std::fs::read_link(entry.path().join("cwd")).is_ok_and(|cwd| cwd.starts_with(&folder))
-    });
+    let standing = std::fs::read_dir("/proc")
+        .expect("lists")
+        .flatten()
+        .filter(|entry| std::fs::read_link(entry.path().join("cwd")).is_ok_and(|cwd| cwd.starts_with(&folder)));
     standing.count() == 0
 }
