@@ -186,7 +186,7 @@ pub(super) fn end_what_is_left(folder: &AttemptFolder) -> io::Result<()> {
     let belonging = Belonging {
         marker: &marker,
         session: child.as_ref().map(|child| child.process),
-        namespace: child.as_ref().and_then(|child| child.namespace.as_deref()),
+        mark: child.as_ref().and_then(|child| child.mark),
         folder: folder.run_folder(),
     };
     let began = Instant::now();

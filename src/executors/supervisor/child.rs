@@ -12,11 +12,11 @@ use std::path::PathBuf;
 use nix::fcntl::OFlag;
 use nix::sys::prctl;
 use nix::sys::resource::{Resource, setrlimit};
-use nix::sys::signal::{SigHandler, SigSet, Signal, signal};
+use nix::sys::signal::{SigSet, Signal};
 use nix::unistd::{ForkResult, Gid, Pid, Uid, dup2_stderr, dup2_stdin, dup2_stdout, fork, getppid, pipe2, setsid};
 
 use super::super::folder::Spec;
-use super::super::tree::MARKER;
+use super::super::tree::{MARKER, mark_of};
 use super::confine::Confinement;
 
 /// The main process, started or not.
@@ -183,16 +183,21 @@ fn naming(what: &str, error: &io::Error) -> io::Error {
     io::Error::new(error.kind(), format!("failed to {what}: {error}"))
 }
 
+/// Every signal with its default action and none blocked. What is ignored stays ignored through an exec, and who
+/// started clawhand may have ignored anything.
 fn signals_as_at_birth() -> io::Result<()> {
-    for ignored in [Signal::SIGPIPE, Signal::SIGHUP] {
-        // SAFETY: the default action is not a handler of ours.
-        unsafe { signal(ignored, SigHandler::SigDfl) }?;
+    for number in 1..=libc::SIGRTMAX() {
+        // SAFETY: the default action is not a handler of ours. KILL and STOP refuse, and have it anyway.
+        unsafe { libc::signal(number, libc::SIG_DFL) };
     }
     Ok(SigSet::empty().thread_set_mask()?)
 }
 
 fn limits(spec: &Spec) -> io::Result<()> {
     setrlimit(Resource::RLIMIT_CORE, 0, 0)?;
+    if let Some(mark) = mark_of(&spec.attempt.to_string()) {
+        setrlimit(Resource::RLIMIT_MSGQUEUE, mark, mark)?;
+    }
     let wanted = [
         (Resource::RLIMIT_FSIZE, spec.limits.max_file_bytes),
         (Resource::RLIMIT_AS, spec.limits.max_memory_bytes),

@@ -27,8 +27,6 @@ const LANDLOCK: ABI = ABI::V9;
 pub(super) struct Confinement {
     landlock: Option<RulesetCreated>,
     calls: BpfProgram,
-    /// Used instead of `calls` when the network is to be off and no namespace can be had.
-    calls_without_sockets: BpfProgram,
     network: bool,
 }
 
@@ -38,14 +36,12 @@ impl Confinement {
         Ok(Self {
             landlock: landlock_rules(confine).ok(),
             calls: call_filter(Sockets::All)?,
-            calls_without_sockets: call_filter(Sockets::UnixOnly)?,
             network: confine.network,
         })
     }
 
     /// Gives the work namespaces of its own while there are privileges to do so. Says whether the network is cut by
-    /// one. The one for System V IPC keeps steps out of each other's memory, and marks the processes of the attempt
-    /// in a way that they can't shed.
+    /// one. The one for System V IPC keeps steps out of each other's shared memory.
     pub(super) fn separate(&self) -> io::Result<bool> {
         let own_ipc = unshare(CloneFlags::CLONE_NEWIPC).is_ok();
         if self.network {
@@ -71,11 +67,11 @@ impl Confinement {
         }
         let needs_filter = !self.network && !network_is_cut;
         let filter = if needs_filter {
-            &self.calls_without_sockets
+            call_filter(Sockets::UnixOnly)?
         } else {
-            &self.calls
+            self.calls
         };
-        match seccompiler::apply_filter(filter) {
+        match seccompiler::apply_filter(&filter) {
             Ok(()) => enforced.push("seccomp"),
             Err(error) if needs_filter => {
                 return Err(io::Error::other(format!("the network could not be cut off: {error}")));
@@ -85,6 +81,10 @@ impl Confinement {
         }
         if !self.network {
             enforced.push("network_isolation");
+        }
+        if network_is_cut {
+            // Then there is a loopback too; a filter can't tell it from the rest.
+            enforced.push("network_namespace");
         }
         Ok(enforced)
     }

@@ -51,7 +51,6 @@ impl Output {
             }
         }
         let written = write_what_fits(&mut self.file, &tail).0;
-        let _ = self.file.sync_all();
         self.dropped + (tail.len() - written) as u64
     }
 

@@ -17,7 +17,7 @@ use nix::unistd::Pid;
 
 use super::super::contract::ExitReport;
 use super::super::folder::{AttemptFolder, ChildNote, Spec};
-use super::super::tree::{Process, descendants, ipc_namespace};
+use super::super::tree::{Process, descendants, mark_of};
 use super::output::Output;
 
 /// How long those who outlive the main process have to end by themselves.
@@ -73,9 +73,8 @@ impl<'a> Watch<'a> {
     /// Watches until nothing is left, and reports.
     pub(super) fn until_the_end(mut self, main: Pid) -> ExitReport {
         if let Some(process) = Process::now(main.as_raw()) {
-            let namespace =
-                ipc_namespace(process.pid).filter(|own| Some(own) != ipc_namespace(Pid::this().as_raw()).as_ref());
-            let _ = self.folder.write_child(&ChildNote { process, namespace });
+            let mark = mark_of(&self.folder.marker());
+            let _ = self.folder.write_child(&ChildNote { process, mark });
         }
         let mut report = ExitReport::default();
         let deadline = self.began.checked_add(Duration::from_millis(self.spec.timeout_ms));

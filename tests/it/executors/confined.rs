@@ -117,9 +117,14 @@ async fn without_the_network_there_is_a_loopback_of_its_own_and_nothing_else() {
     let (output, report) = rig.end_of(&handle).await;
     let said = text(&output);
     assert!(!said.contains("machine") && report.exit_code == Some(1), "{said}");
-    assert!(said.starts_with("loopback\n"), "{said}");
-    let (output, _) = rig.run("tail -n +3 /proc/net/dev | cut -d: -f1").await;
-    assert_eq!(text(&output), "lo");
+    if isolation(&rig).await.contains(&"network_namespace".to_owned()) {
+        assert!(said.starts_with("loopback\n"), "{said}");
+        let (output, _) = rig.run("tail -n +3 /proc/net/dev | cut -d: -f1").await;
+        assert_eq!(text(&output), "lo");
+    } else {
+        eprintln!("left out: without namespaces there is no loopback, and no socket for one");
+        assert!(said.contains("Operation not permitted"), "{said}");
+    }
 
     let networked = LocalBlock {
         network: true,
@@ -269,7 +274,13 @@ async fn its_processes_have_limits() {
     let mut start = attempt(&["dd", "if=/dev/zero", "of=large", "bs=1M", "count=3"]);
     start.limits = limits;
     let handle = rig.start(&start).await;
-    assert_eq!(rig.end_of(&handle).await.1.signal, Some(25), "SIGXFSZ was expected");
+    let (output, report) = rig.end_of(&handle).await;
+    assert_eq!(
+        report.signal,
+        Some(25),
+        "SIGXFSZ was expected, not {report:?} with {:?}",
+        text(&output)
+    );
 }
 
 #[tokio::test]

@@ -124,7 +124,7 @@ async fn archives_are_unpacked_and_later_inputs_win() {
 async fn files_are_found_by_their_names_in_order() {
     let rig = Rig::new().await;
     let script = "mkdir -p r/deep .clawhand/reports other; echo 1 > r/b.xml; echo 22 > r/a.xml; echo 333 > r/deep/c.xml; \
-        echo x > .clawhand/reports/d.xml; echo x > other/e.txt; echo x > .hidden.xml; chmod 0 r/a.xml; echo x > 'r/ä ö.xml'";
+        echo x > .clawhand/reports/d.xml; echo x > other/e.txt; echo x > .hidden.xml; chmod 400 r/a.xml; echo x > 'r/ä ö.xml'";
     rig.run(script).await;
     let cases: [(&[&str], &[&str]); 7] = [
         (
