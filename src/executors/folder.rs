@@ -97,6 +97,9 @@ pub(super) struct Confine {
     pub user: Option<(u32, u32)>,
     /// Whether it may use the network.
     pub network: bool,
+    /// What it finds at /tmp, where it can have mounts of its own: programs that don't heed TMPDIR write there.
+    #[serde(default)]
+    pub tmp: Option<PathBuf>,
     /// Folders it may change.
     pub writable: Vec<PathBuf>,
     /// What it may read even though it lies in something hidden.

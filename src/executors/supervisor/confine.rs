@@ -5,8 +5,10 @@
 //! Never here: the rules of who may have what, which come in with the spec.
 
 use std::collections::BTreeMap;
+use std::ffi::CString;
 use std::io;
 use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd};
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
 use landlock::{
@@ -25,45 +27,67 @@ const LANDLOCK: ABI = ABI::V9;
 
 /// Rules ready to be put on by the child.
 pub(super) struct Confinement {
-    landlock: Option<RulesetCreated>,
+    landlock: RulesetCreated,
     calls: BpfProgram,
     network: bool,
+    tmp: Option<CString>,
 }
 
 impl Confinement {
     /// Makes the rules.
     pub(super) fn prepare(confine: &Confine) -> io::Result<Self> {
         Ok(Self {
-            landlock: landlock_rules(confine).ok(),
+            // A kernel without landlock is no error here: then the rules are made and enforce nothing.
+            landlock: landlock_rules(confine).map_err(io::Error::other)?,
             calls: call_filter(Sockets::All)?,
             network: confine.network,
+            tmp: confine
+                .tmp
+                .as_deref()
+                .map(|tmp| CString::new(tmp.as_os_str().as_bytes()))
+                .transpose()?,
         })
     }
 
     /// Gives the work namespaces of its own while there are privileges to do so. Says whether the network is cut by
     /// one. The one for System V IPC keeps steps out of each other's shared memory.
     pub(super) fn separate(&self) -> io::Result<bool> {
-        let own_ipc = unshare(CloneFlags::CLONE_NEWIPC).is_ok();
+        let is_privileged = unshare(CloneFlags::CLONE_NEWIPC | CloneFlags::CLONE_NEWNS).is_ok();
         if self.network {
+            if is_privileged {
+                self.cover_tmp();
+            }
             return Ok(false);
         }
-        let cut = (own_ipc && unshare(CloneFlags::CLONE_NEWNET).is_ok()) || separate_as_user()?;
+        let cut = (is_privileged && unshare(CloneFlags::CLONE_NEWNET).is_ok()) || separate_as_user()?;
         if cut {
             // A loopback that stays down costs the step its loopback; the network is off all the same.
             let _ = raise_loopback();
+            self.cover_tmp();
         }
         Ok(cut)
+    }
+
+    /// Without this /tmp stays that of the machine, in which landlock lets nobody write.
+    fn cover_tmp(&self) {
+        let Some(tmp) = &self.tmp else { return };
+        let (none, no_data) = (std::ptr::null(), std::ptr::null());
+        // SAFETY: the texts end with a NUL and outlive the calls; the other pointers may be null for these flags.
+        unsafe {
+            // First nothing of what follows may be seen outside.
+            if libc::mount(none, c"/".as_ptr(), none, libc::MS_REC | libc::MS_SLAVE, no_data) == 0 {
+                libc::mount(tmp.as_ptr(), c"/tmp".as_ptr(), none, libc::MS_BIND, no_data);
+            }
+        }
     }
 
     /// Puts the rest on: no new privileges, landlock, seccomp. Says what is enforced.
     pub(super) fn put_on(self, network_is_cut: bool) -> io::Result<Vec<&'static str>> {
         let mut enforced = Vec::new();
         nix::sys::prctl::set_no_new_privs()?;
-        if let Some(rules) = self.landlock {
-            let status = rules.restrict_self().map_err(io::Error::other)?;
-            if status.ruleset != RulesetStatus::NotEnforced {
-                enforced.push("landlock");
-            }
+        let status = self.landlock.restrict_self().map_err(io::Error::other)?;
+        if status.ruleset != RulesetStatus::NotEnforced {
+            enforced.push("landlock");
         }
         let needs_filter = !self.network && !network_is_cut;
         let filter = if needs_filter {
@@ -162,10 +186,15 @@ fn allow_all_but(folder: &Path, hidden: &[PathBuf], allowed: &mut Vec<PathBuf>) 
     }
 }
 
+const USER_NAMESPACES: CloneFlags = CloneFlags::CLONE_NEWUSER
+    .union(CloneFlags::CLONE_NEWNET)
+    .union(CloneFlags::CLONE_NEWIPC)
+    .union(CloneFlags::CLONE_NEWNS);
+
 /// The same inside a user namespace in which the user is itself; false where the kernel has none for us.
 fn separate_as_user() -> io::Result<bool> {
     let (user, group) = (nix::unistd::geteuid(), nix::unistd::getegid());
-    if unshare(CloneFlags::CLONE_NEWUSER | CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWIPC).is_err() {
+    if unshare(USER_NAMESPACES).is_err() {
         return Ok(false);
     }
     // From here on there is no way back: without the maps the step would be nobody and own nothing.

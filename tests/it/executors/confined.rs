@@ -304,3 +304,24 @@ async fn a_probe_lists_what_steps_can_use() {
         "the probe left something"
     );
 }
+
+#[tokio::test]
+async fn programs_that_insist_on_tmp_find_one_of_their_own() {
+    // Not below /tmp itself, where the run folder would be covered.
+    let data = tempfile::tempdir_in("/var/tmp").expect("makes a folder");
+    std::fs::set_permissions(data.path(), std::fs::Permissions::from_mode(0o711)).expect("sets the mode");
+    let executor = LocalExecutor::new(settings(data.path()), LocalBlock::default());
+    let execution = ExecutionId::random();
+    let workspace = executor.prepare(execution, &[]).await.expect("prepares");
+    let name = format!("/tmp/{execution}");
+    let start = sh(&format!("echo x > {name} && cat $TMPDIR/{execution} && ls /tmp"));
+    let handle = executor.start(&workspace, &start).await.expect("starts");
+    let (output, _) = super::rig::follow(&executor, &handle).await;
+    if text(&output).contains("denied") {
+        eprintln!("left out: without namespaces there is no /tmp of its own");
+    } else {
+        assert_eq!(text(&output), format!("x\n{execution}"));
+    }
+    assert!(!Path::new(&name).exists());
+    executor.clean_up(execution).await.expect("cleans up");
+}
