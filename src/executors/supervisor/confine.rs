@@ -55,7 +55,7 @@ impl Confinement {
         let is_privileged = unshare(CloneFlags::CLONE_NEWIPC | CloneFlags::CLONE_NEWNS).is_ok();
         if self.network {
             if is_privileged {
-                self.cover_tmp();
+                self.own_mounts();
             }
             return Ok(false);
         }
@@ -63,19 +63,26 @@ impl Confinement {
         if cut {
             // A loopback that stays down costs the step its loopback; the network is off all the same.
             let _ = raise_loopback();
-            self.cover_tmp();
+            self.own_mounts();
         }
         Ok(cut)
     }
 
-    /// Without this /tmp stays that of the machine, in which landlock lets nobody write.
-    fn cover_tmp(&self) {
-        let Some(tmp) = &self.tmp else { return };
-        let (none, no_data) = (std::ptr::null(), std::ptr::null());
+    /// A /tmp and a /dev/shm of its own. Without them landlock lets nobody write to the machine's /tmp, and what is
+    /// left in /dev/shm stays there.
+    fn own_mounts(&self) {
+        let no_data = std::ptr::null();
+        let fenced = libc::MS_NOSUID | libc::MS_NODEV;
         // SAFETY: the texts end with a NUL and outlive the calls; the other pointers may be null for these flags.
         unsafe {
             // First nothing of what follows may be seen outside.
-            if libc::mount(none, c"/".as_ptr(), none, libc::MS_REC | libc::MS_SLAVE, no_data) == 0 {
+            let none = std::ptr::null();
+            if libc::mount(none, c"/".as_ptr(), none, libc::MS_REC | libc::MS_SLAVE, no_data) != 0 {
+                return;
+            }
+            let tmpfs = c"tmpfs".as_ptr();
+            libc::mount(tmpfs, c"/dev/shm".as_ptr(), tmpfs, fenced, c"mode=1777".as_ptr().cast());
+            if let Some(tmp) = &self.tmp {
                 libc::mount(tmp.as_ptr(), c"/tmp".as_ptr(), none, libc::MS_BIND, no_data);
             }
         }
@@ -85,7 +92,10 @@ impl Confinement {
     pub(super) fn put_on(self, network_is_cut: bool) -> io::Result<Vec<&'static str>> {
         let mut enforced = Vec::new();
         nix::sys::prctl::set_no_new_privs()?;
-        let status = self.landlock.restrict_self().map_err(io::Error::other)?;
+        // Only now, for it may be another one than before.
+        let shared_memory = path_beneath_rules(["/dev/shm"], AccessFs::from_all(LANDLOCK));
+        let rules = self.landlock.add_rules(shared_memory).map_err(io::Error::other)?;
+        let status = rules.restrict_self().map_err(io::Error::other)?;
         if status.ruleset != RulesetStatus::NotEnforced {
             enforced.push("landlock");
         }
@@ -125,7 +135,6 @@ fn landlock_rules(confine: &Confine) -> Result<RulesetCreated, landlock::Ruleset
         .scope(Scope::Signal | Scope::AbstractUnixSocket)?
         .create()?
         .add_rules(path_beneath_rules(&confine.writable, all))?
-        .add_rules(path_beneath_rules(["/dev/shm"], all))?
         .add_rules(path_beneath_rules(DEVICES, device))?
         .add_rules(path_beneath_rules(readable(confine), read))
 }

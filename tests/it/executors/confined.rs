@@ -306,7 +306,7 @@ async fn a_probe_lists_what_steps_can_use() {
 }
 
 #[tokio::test]
-async fn programs_that_insist_on_tmp_find_one_of_their_own() {
+async fn programs_that_insist_on_common_folders_find_their_own() {
     // Not below /tmp itself, where the run folder would be covered.
     let data = tempfile::tempdir_in("/var/tmp").expect("makes a folder");
     std::fs::set_permissions(data.path(), std::fs::Permissions::from_mode(0o711)).expect("sets the mode");
@@ -314,7 +314,9 @@ async fn programs_that_insist_on_tmp_find_one_of_their_own() {
     let execution = ExecutionId::random();
     let workspace = executor.prepare(execution, &[]).await.expect("prepares");
     let name = format!("/tmp/{execution}");
-    let start = sh(&format!("echo x > {name} && cat $TMPDIR/{execution} && ls /tmp"));
+    let start = sh(&format!(
+        "echo x > {name} && cat $TMPDIR/{execution} && ls /tmp && echo x > /dev/shm/{execution}"
+    ));
     let handle = executor.start(&workspace, &start).await.expect("starts");
     let (output, _) = super::rig::follow(&executor, &handle).await;
     if text(&output).contains("denied") {
@@ -323,5 +325,8 @@ async fn programs_that_insist_on_tmp_find_one_of_their_own() {
         assert_eq!(text(&output), format!("x\n{execution}"));
     }
     assert!(!Path::new(&name).exists());
+    if is_root() {
+        assert!(!Path::new("/dev/shm").join(execution.to_string()).exists());
+    }
     executor.clean_up(execution).await.expect("cleans up");
 }

@@ -123,6 +123,25 @@ async fn with_the_supervisor_killed_it_is_lost_and_nothing_is_left() {
 }
 
 #[tokio::test]
+async fn clean_up_ends_what_a_lost_supervisor_left() {
+    let rig = Rig::new().await;
+    let handle = rig
+        .start(&sh(
+            "(env -i setsid sleep 1000 </dev/null >/dev/null 2>&1 &); echo ready; sleep 1000",
+        ))
+        .await;
+    until_printed(&rig.executor, &handle, "ready").await;
+    kill(supervisor_of(&handle), Signal::SIGKILL).expect("kills");
+    rig.executor
+        .cancel(&handle, Duration::ZERO)
+        .await
+        .expect("cancels what is lost");
+    rig.executor.clean_up(rig.execution).await.expect("cleans up");
+    assert!(nobody_sleeps_in(&rig));
+    assert!(!rig.run_folder().exists());
+}
+
+#[tokio::test]
 async fn a_supervisor_that_died_before_the_start_is_replaced() {
     let rig = Rig::new().await;
     let start = sh("echo ran");
