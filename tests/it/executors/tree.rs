@@ -101,6 +101,8 @@ async fn cancelled_right_at_the_start_it_ends_as_well() {
             .expect("cancels");
         let (_, report) = rig.end_of(&handle).await;
         assert!(report.cancelled && report.exit_code != Some(0), "{report:?}");
+        // One that is born while the others are told must be told as well, and not be left to wait for its KILL.
+        assert!(report.duration_ms < 10_000, "{report:?}");
     }
 }
 
