@@ -17,8 +17,8 @@ use crate::executors::contract::{ExecutorError, Input, Workspace};
 use crate::executors::folder::{AttemptFolder, RunFolder, absent_is_none, make_folder};
 
 impl LocalExecutor {
-    /// Makes the run folder. Before the first attempt has started it begins from nothing each time; after that the workspace
-    /// holds work, and is found rather than made.
+    /// Makes the run folder. Before the first attempt has started it begins from nothing each time; after that the
+    /// workspace holds work, and is found rather than made.
     pub(super) fn lay_out(&self, execution: ExecutionId, inputs: &[Input]) -> Result<Workspace, ExecutorError> {
         let run = self.run_folder(execution);
         let workspace = Workspace {
