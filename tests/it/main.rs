@@ -14,11 +14,11 @@
 )]
 
 mod archive;
+mod blobs;
 mod database;
 mod executors;
 mod flow;
 mod mcp;
-mod blobs;
 mod mistakes;
 mod planning;
 mod recipes;
