@@ -103,6 +103,9 @@ impl BlobError {
     }
 }
 
+/// The content of a blob, piece by piece.
+pub type Pieces = BoxStream<'static, Result<Bytes, BlobError>>;
+
 /// A handle to the blobs. Cheap to clone.
 #[derive(Clone)]
 pub struct Blobs(Arc<Inner>);
@@ -156,29 +159,18 @@ impl Blobs {
 
     /// Reads a blob piece by piece. If the content does not have this digest, the last item is an error: whatever was
     /// made of the pieces must not be used then.
-    pub async fn stream(&self, digest: Digest) -> Result<BoxStream<'static, Result<Bytes, BlobError>>, BlobError> {
-        let pieces = self.0.place.get(digest).await?;
-        let verified = stream::unfold(Some((pieces, Sha256::new())), move |state| async move {
-            let (mut pieces, mut hasher) = state?;
-            match pieces.next().await {
-                Some(Ok(piece)) => {
-                    hasher.update(&piece);
-                    Some((Ok(piece), Some((pieces, hasher))))
-                }
-                Some(Err(error)) => Some((Err(error), None)),
-                None => verify(digest, hasher).err().map(|error| (Err(error), None)),
-            }
-        });
-        Ok(verified.boxed())
+    pub async fn stream(&self, digest: Digest) -> Result<Pieces, BlobError> {
+        let (_, pieces) = self.0.place.get(digest).await?;
+        Ok(verified(digest, pieces))
     }
 
     /// Reads a whole blob of at most `max` bytes.
     pub async fn read(&self, digest: Digest, max: u64) -> Result<Bytes, BlobError> {
-        let size = self.0.place.head(digest).await?;
+        let (size, pieces) = self.0.place.get(digest).await?;
         if size > max {
             return Err(BlobError::TooLarge { size, max });
         }
-        let mut pieces = self.stream(digest).await?;
+        let mut pieces = verified(digest, pieces);
         let mut whole = BytesMut::new();
         while let Some(piece) = pieces.try_next().await? {
             whole.extend_from_slice(&piece);
@@ -228,6 +220,22 @@ impl fmt::Debug for Blobs {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Blobs(..)")
     }
+}
+
+/// Hashes the pieces as they pass and adds an error if the digest is wrong.
+fn verified(digest: Digest, pieces: Pieces) -> Pieces {
+    stream::unfold(Some((pieces, Sha256::new())), move |state| async move {
+        let (mut pieces, mut hasher) = state?;
+        match pieces.next().await {
+            Some(Ok(piece)) => {
+                hasher.update(&piece);
+                Some((Ok(piece), Some((pieces, hasher))))
+            }
+            Some(Err(error)) => Some((Err(error), None)),
+            None => verify(digest, hasher).err().map(|error| (Err(error), None)),
+        }
+    })
+    .boxed()
 }
 
 fn verify(expected: Digest, hasher: Sha256) -> Result<(), BlobError> {

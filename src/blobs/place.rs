@@ -7,8 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
-use futures_util::stream::{BoxStream, StreamExt as _};
+use futures_util::StreamExt as _;
 use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey};
 use object_store::local::LocalFileSystem;
 use object_store::path::Path as Key;
@@ -17,7 +16,7 @@ use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _};
 use tokio_util::io::ReaderStream;
 
 use super::scratch::{Part, Scratch, make_folder};
-use super::{BlobError, BlobSettings, Stored, blocking};
+use super::{BlobError, BlobSettings, Pieces, Stored, blocking};
 use crate::domain::Digest;
 
 /// Larger blobs go to S3 in parts of this size; S3 takes no smaller ones than 5 MiB.
@@ -117,28 +116,30 @@ impl Place {
         self.prefix.clone().join("sha256").join(start).join(rest)
     }
 
-    /// The size of a blob.
-    pub(super) async fn head(&self, digest: Digest) -> Result<u64, BlobError> {
-        Ok(self
-            .store
-            .head(&self.key(digest))
-            .await
-            .map_err(|error| sort(&self.name, error))?
-            .size)
-    }
-
-    /// The content of a blob, not verified.
-    pub(super) async fn get(&self, digest: Digest) -> Result<BoxStream<'static, Result<Bytes, BlobError>>, BlobError> {
+    /// The size and the content of a blob, not verified.
+    pub(super) async fn get(&self, digest: Digest) -> Result<(u64, Pieces), BlobError> {
+        if let Some(folder) = &self.folder {
+            // In larger pieces than the store's own, which are 8 KiB.
+            let path = folder.join(self.key(digest).as_ref());
+            let file = tokio::fs::File::open(&path)
+                .await
+                .map_err(|error| unread(&path, &error))?;
+            let size = file.metadata().await.map_err(|error| unread(&path, &error))?.len();
+            let pieces = ReaderStream::with_capacity(file, PIECE_SIZE);
+            let pieces = pieces.map(move |piece| piece.map_err(|error| unread(&path, &error)));
+            return Ok((size, pieces.boxed()));
+        }
         let name = self.name.clone();
         let found = self
             .store
             .get(&self.key(digest))
             .await
             .map_err(|error| sort(&name, error))?;
-        Ok(found
+        let size = found.meta.size;
+        let pieces = found
             .into_stream()
-            .map(move |piece| piece.map_err(|error| sort(&name, error)))
-            .boxed())
+            .map(move |piece| piece.map_err(|error| sort(&name, error)));
+        Ok((size, pieces.boxed()))
     }
 
     pub(super) async fn delete(&self, digest: Digest) -> Result<(), BlobError> {
@@ -230,7 +231,7 @@ fn make_durable_folder(root: &Path, folder: &Path) -> io::Result<()> {
     };
     make_durable_folder(root, parent)?;
     match std::fs::create_dir(folder) {
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
         _ => sync_folder(parent),
     }
 }

@@ -106,7 +106,7 @@ pub(super) async fn execute(command: ExecutionsCommand, home: &Home) -> anyhow::
                 )
                 .await;
             output::answer(Form::of(json), answer, |result: ExecutionResult| {
-                run::show_result(&result)
+                run::show_result(&result);
             })
         }
         ExecutionsCommand::Logs { id, follow: wait } => logs(home, &control, &actor, id, wait).await,
@@ -117,7 +117,7 @@ pub(super) async fn execute(command: ExecutionsCommand, home: &Home) -> anyhow::
             };
             let answer = control.cancel_execution(&actor, cancel).await;
             output::answer(Form::of(json), answer, |now: StateView| {
-                output::text(&format!("{}\n", now.state))
+                output::text(&format!("{}\n", now.state));
             })
         }
     }

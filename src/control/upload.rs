@@ -170,8 +170,14 @@ impl Control {
             expires_at: now.after(self.0.settings.upload_link_expires),
             used_at: None,
         };
-        self.store().upload_insert(&upload).await?;
-        Ok(upload)
+        if self.store().upload_insert(&upload).await? {
+            return Ok(upload);
+        }
+        Err(Refusal::new(
+            Code::Busy,
+            format!("another upload of {name} has just begun"),
+            "let one upload of a name finish before you begin the next",
+        ))
     }
 
     /// Makes what was stored an input of the task, and plans with it.

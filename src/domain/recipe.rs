@@ -139,6 +139,8 @@ pub struct Variant {
     pub name: String,
     /// What the target must have.
     pub needs: Vec<ToolNeed>,
+    /// Capabilities that the target must declare, such as `gpu`.
+    pub capabilities: Vec<String>,
     /// Only if one of these globs matches a file; empty asks for nothing.
     pub if_files: Vec<String>,
     /// In order.

@@ -39,7 +39,7 @@ fn parse(text: &str, units: &[(&str, u64)]) -> Option<u64> {
 fn write(value: u64, units: &[(&str, u64)], gap: &str) -> String {
     let mut best = ("", 1);
     for (unit, factor) in units {
-        if value % factor == 0 && (best.0.is_empty() || *factor > best.1) {
+        if value.is_multiple_of(*factor) && (best.0.is_empty() || *factor > best.1) {
             best = (unit, *factor);
         }
     }

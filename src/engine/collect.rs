@@ -135,7 +135,7 @@ impl Driver {
                 self.read_output(place, index, &mut reader).await?;
             }
             match reader.finish() {
-                Ok(Some(summary)) => all.get_or_insert_default().add(scrubbed(&place.rules, summary)),
+                Ok(Some(summary)) => all.get_or_insert_default().add(scrubbed(&place.rules, &summary)),
                 Ok(None) => {}
                 Err(why) => tracing::warn!(execution.id = %self.execution.id, error = why, "results can't be read"),
             }
@@ -183,8 +183,8 @@ fn reports(step: &PlanStep, name: &str) -> bool {
 }
 
 /// Test names and messages come from the raw output, so they are scrubbed here.
-fn scrubbed(rules: &Rules, summary: TestSummary) -> TestSummary {
-    let value = rules.value(&summary).into_inner();
+fn scrubbed(rules: &Rules, summary: &TestSummary) -> TestSummary {
+    let value = rules.value(summary).into_inner();
     serde_json::from_value(value).unwrap_or_default()
 }
 

@@ -63,14 +63,20 @@ impl Driver {
             }
             self.advance(Event::Prepared).await?;
         }
+        // Known from here if this process saw the steps end, else from what is stored.
+        let mut seen = None;
         if self.execution.state == ExecutionState::Running {
             let end = self.steps(&place).await?;
             if !end.is_collected() {
                 return self.finish(&place, end).await;
             }
             self.advance(Event::StepsOver).await?;
+            seen = Some(end);
         }
-        let end = self.end_of_steps().await?;
+        let end = match seen {
+            Some(end) => end,
+            None => self.end_of_steps().await?,
+        };
         self.finish(&place, end).await
     }
 

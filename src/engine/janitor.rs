@@ -30,6 +30,7 @@ impl Engine {
             self.expire_approvals().await;
             if round.is_multiple_of(PURGE_ROUNDS) {
                 self.remove_leftovers().await;
+                self.forget_uploads().await;
                 self.purge().await;
             }
             round += 1;
@@ -78,6 +79,20 @@ impl Engine {
                 if over && let Err(error) = executor.clean_up(id).await {
                     tracing::warn!(execution.id = %id, %error, "a left workspace can't be removed");
                 }
+            }
+        }
+    }
+
+    /// Forgets uploads that were begun and never finished.
+    async fn forget_uploads(&self) {
+        let store = &self.0.rooms.store;
+        let lapsed = match store.uploads_lapsed(self.0.rooms.clock.now(), PURGE).await {
+            Ok(lapsed) => lapsed,
+            Err(error) => return tracing::warn!(%error, "lapsed uploads can't be looked for now"),
+        };
+        for upload in lapsed {
+            if let Err(error) = store.upload_delete(&upload.id).await {
+                tracing::warn!(%error, "a lapsed upload can't be forgotten");
             }
         }
     }

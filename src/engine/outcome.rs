@@ -49,7 +49,6 @@ impl StepsEnd {
 /// The event and the outcome of an execution.
 pub(super) fn of(plan: &Plan, end: StepsEnd, tests: Option<TestSummary>) -> (Event, Outcome) {
     let name = |step: u32| plan.steps.get(step as usize).map_or("?", |step| step.name.as_str());
-    let counted = tests.as_ref().map(counts);
     match end {
         StepsEnd::Succeeded => succeeded(plan, tests),
         StepsEnd::Failed { step, exit_code, why } => {
@@ -58,43 +57,13 @@ pub(super) fn of(plan: &Plan, end: StepsEnd, tests: Option<TestSummary>) -> (Eve
                 (None, Some(code)) => format!("step `{}` failed with exit code {code}", name(step)),
                 (None, None) => format!("step `{}` failed", name(step)),
             };
-            let failed = tests.as_ref().is_some_and(|tests| tests.failed > 0);
-            let reason = reason(
-                if failed { "tests_failed" } else { "exit_code" },
-                &counted
-                    .as_ref()
-                    .filter(|_| failed)
-                    .map_or_else(|| said.clone(), |counts| format!("{said}: {counts}")),
-                "read the log and the failures, change the project, and submit it again",
-            );
-            let summary = counted.map_or(said.clone(), |counts| format!("{said}; {counts}"));
-            (
-                Event::WorkFailed,
-                Outcome {
-                    exit_code,
-                    summary,
-                    tests,
-                    reason: Some(reason),
-                },
-            )
+            (Event::WorkFailed, failed(said, exit_code, tests))
         }
         StepsEnd::TimedOut { step } => {
             let limit = plan.steps.get(step as usize).map_or(0, |step| step.timeout_s);
             let said = format!("step `{}` ran longer than {limit} s and was ended", name(step));
-            let reason = reason(
-                "timeout",
-                &said,
-                "make the step faster, or ask for a longer timeout_s if the target allows it",
-            );
-            (
-                Event::TimeoutEnded,
-                Outcome {
-                    exit_code: None,
-                    summary: said,
-                    tests,
-                    reason: Some(reason),
-                },
-            )
+            let hint = "make the step faster, or ask for a longer timeout_s if the target allows it";
+            (Event::TimeoutEnded, ended(&said, reason("timeout", &said, hint), tests))
         }
         StepsEnd::Cancelled => {
             let reason = reason(
@@ -102,57 +71,58 @@ pub(super) fn of(plan: &Plan, end: StepsEnd, tests: Option<TestSummary>) -> (Eve
                 "it was cancelled",
                 "start the task again if it is still wanted",
             );
-            let summary = "cancelled; what ran was ended".into();
-            (
-                Event::CancelDone,
-                Outcome {
-                    exit_code: None,
-                    summary,
-                    tests,
-                    reason: Some(reason),
-                },
-            )
+            (Event::CancelDone, ended("cancelled; what ran was ended", reason, tests))
         }
         StepsEnd::Lost { step, why } => {
             let said = format!("how step `{}` ended can't be established: {why}", name(step));
             let hint = "check what the step may have changed before you start the task again";
-            let reason = Reason {
-                retryable: false,
-                ..reason("lost", &said, hint)
-            };
-            (
-                Event::Lost,
-                Outcome {
-                    exit_code: None,
-                    summary: said,
-                    tests,
-                    reason: Some(reason),
-                },
-            )
+            (Event::Lost, ended(&said, reason("lost", &said, hint), tests))
         }
         StepsEnd::CouldNotStart { step, why } => {
             let at = step
                 .map(|step| format!(" at step `{}`", name(step)))
                 .unwrap_or_default();
             let said = format!("it could not start{at}: {why}");
+            let hint = "start the task again; if it stays so, tell the operator";
             let reason = Reason {
                 retryable: true,
-                ..reason(
-                    "could_not_start",
-                    &said,
-                    "start the task again; if it stays so, tell the operator",
-                )
+                ..reason("could_not_start", &said, hint)
             };
+            (Event::InfraFailed, ended(&said, reason, tests))
+        }
+    }
+}
+
+/// The outcome of work that said no: by its tests, where they tell.
+fn failed(said: String, exit_code: Option<i32>, tests: Option<TestSummary>) -> Outcome {
+    let hint = "read the log and the failures, change the project, and submit it again";
+    let (code, message, summary) = match &tests {
+        Some(tests) if tests.failed > 0 => {
+            let counted = counts(tests);
             (
-                Event::InfraFailed,
-                Outcome {
-                    exit_code: None,
-                    summary: said,
-                    tests,
-                    reason: Some(reason),
-                },
+                "tests_failed",
+                format!("{said}: {counted}"),
+                format!("{said}; {counted}"),
             )
         }
+        Some(tests) => ("exit_code", said.clone(), format!("{said}; {}", counts(tests))),
+        None => ("exit_code", said.clone(), said),
+    };
+    Outcome {
+        exit_code,
+        summary,
+        tests,
+        reason: Some(reason(code, &message, hint)),
+    }
+}
+
+/// The outcome of work that ended without a word of its own.
+fn ended(summary: &str, reason: Reason, tests: Option<TestSummary>) -> Outcome {
+    Outcome {
+        exit_code: None,
+        summary: summary.to_owned(),
+        tests,
+        reason: Some(reason),
     }
 }
 
@@ -225,5 +195,79 @@ fn reason(code: &str, message: &str, hint: &str) -> Reason {
         message: message.into(),
         retryable: false,
         hint: hint.into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::execution::{ExecutionState, next};
+    use crate::domain::plan::Risk;
+
+    fn plan() -> Plan {
+        Plan {
+            target: "lab".into(),
+            intent: "test".into(),
+            recipe: "job".into(),
+            variant: "only".into(),
+            steps: Vec::new(),
+            outputs: Vec::new(),
+            inputs: std::collections::BTreeMap::new(),
+            risk: Risk::Low,
+            approval: None,
+            explanation: String::new(),
+        }
+    }
+
+    fn tests(failed: u64) -> Option<TestSummary> {
+        Some(TestSummary {
+            passed: 2,
+            failed,
+            ..TestSummary::default()
+        })
+    }
+
+    #[test]
+    fn every_end_leads_to_a_terminal_state_with_a_reason_unless_it_succeeded() {
+        let why = || "x".to_owned();
+        let ends = [
+            (StepsEnd::Succeeded, ExecutionState::Succeeded),
+            (
+                StepsEnd::Failed {
+                    step: 0,
+                    exit_code: Some(1),
+                    why: None,
+                },
+                ExecutionState::Failed,
+            ),
+            (StepsEnd::TimedOut { step: 0 }, ExecutionState::TimedOut),
+            (StepsEnd::Cancelled, ExecutionState::Cancelled),
+            (StepsEnd::Lost { step: 0, why: why() }, ExecutionState::Unknown),
+            (
+                StepsEnd::CouldNotStart { step: None, why: why() },
+                ExecutionState::InfraFailed,
+            ),
+        ];
+        for (end, expected) in ends {
+            let from = if end.is_collected() {
+                ExecutionState::Collecting
+            } else {
+                ExecutionState::Running
+            };
+            let (event, outcome) = of(&plan(), end, tests(0));
+            assert_eq!(next(from, event), Ok(expected));
+            assert_eq!(outcome.reason.is_none(), expected == ExecutionState::Succeeded);
+            assert!(!outcome.summary.is_empty());
+        }
+    }
+
+    #[test]
+    fn failed_tests_are_a_no_whatever_the_exit_code() {
+        let (event, outcome) = of(&plan(), StepsEnd::Succeeded, tests(1));
+        assert_eq!(event, Event::WorkFailed);
+        assert_eq!(
+            outcome.reason.map(|reason| reason.code).as_deref(),
+            Some("tests_failed")
+        );
     }
 }

@@ -200,6 +200,7 @@ fn variants(root: &Section<'_, '_>, known: &Known<'_>) -> Vec<Variant> {
         variants.push(Variant {
             name: name.map(|name| name.value).unwrap_or_default(),
             needs: needs(&section),
+            capabilities: words::plain(section.texts("capabilities")),
             if_files: words::globs(section.source(), section.texts("if_files")),
             steps: step_table::steps(&section, known),
         });

@@ -11,7 +11,7 @@ use crate::domain::target::{ApprovalRule, ExecutorBlock, Limits, LocalBlock, Sec
 
 /// The kinds of executor that a target file may name.
 const KINDS: [&str; 1] = ["local"];
-/// The intent that goes to an agent instead of a recipe.
+/// The intent that goes to an OpenClaw gateway instead of a recipe.
 const DELEGATE: &str = "delegate";
 
 /// A target, and where its names are, to compare them with those of other files.

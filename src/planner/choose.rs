@@ -51,8 +51,19 @@ pub(super) struct Choice<'a> {
     pub steps: Vec<&'a RecipeStep>,
 }
 
+/// What the target has: what was learned about it, and what its file says of it.
+pub(super) struct Offered<'a> {
+    pub facts: &'a Facts,
+    pub capabilities: &'a [String],
+}
+
 /// The first variant whose tools are there. `possible` holds those that have steps for this task.
-pub(super) fn variant<'a>(recipe: &Recipe, possible: Vec<Choice<'a>>, facts: &Facts) -> Result<Choice<'a>, Refusal> {
+pub(super) fn variant<'a>(
+    recipe: &Recipe,
+    possible: Vec<Choice<'a>>,
+    offered: &Offered<'_>,
+) -> Result<Choice<'a>, Refusal> {
+    let Offered { facts, capabilities } = offered;
     let mut lacking: Vec<String> = Vec::new();
     let mut hints: Vec<&str> = Vec::new();
     for choice in possible {
@@ -62,17 +73,27 @@ pub(super) fn variant<'a>(recipe: &Recipe, possible: Vec<Choice<'a>>, facts: &Fa
             .iter()
             .chain(choice.steps.iter().flat_map(|step| &step.needs));
         let missing: Vec<&ToolNeed> = needs.filter(|need| !met(need, facts)).collect();
-        if missing.is_empty() {
+        let incapable: Vec<&String> = choice
+            .variant
+            .capabilities
+            .iter()
+            .filter(|name| !capabilities.contains(name))
+            .collect();
+        if missing.is_empty() && incapable.is_empty() {
             return Ok(choice);
         }
-        let tools: Vec<String> = missing.iter().map(|need| lacks(need, facts)).collect();
-        let tools = tools.join(" and ");
-        if !lacking.contains(&tools) {
-            lacking.push(tools);
+        let tools = missing.iter().map(|need| lacks(need, facts));
+        let told = tools.chain(incapable.iter().map(|name| format!("the capability {name}")));
+        let told = told.collect::<Vec<_>>().join(" and ");
+        if !lacking.contains(&told) {
+            lacking.push(told);
         }
         // The last variant is the plainest; what it needs is what to install.
         hints = missing.iter().map(|need| need.hint.as_str()).collect();
         hints.dedup();
+        if !incapable.is_empty() {
+            hints.push("choose a target that has the capability");
+        }
     }
     Err(Refusal::new(
         Code::MissingFacts,

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::choose::{self, Choice, Fitting};
+use super::choose::{self, Choice, Fitting, Offered};
 use super::explain::{self, Story};
 use super::parameters;
 use super::resolve::shown;
@@ -85,7 +85,14 @@ pub fn plan(request: &Request<'_>) -> Result<Planned, Refusal> {
     if !needs.is_empty() {
         return Ok(lacking(needs));
     }
-    let choice = choose::variant(fitting.recipe, possible, facts)?;
+    let choice = choose::variant(
+        fitting.recipe,
+        possible,
+        &Offered {
+            facts,
+            capabilities: &target.capabilities,
+        },
+    )?;
     let steps = match built(&choice, &situation, &bounds)? {
         Ok(steps) => steps,
         Err(need) => return Ok(lacking(vec![need])),

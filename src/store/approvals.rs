@@ -9,6 +9,14 @@ use crate::domain::approval::ApprovalState;
 use crate::domain::execution::next;
 use crate::domain::{Approval, ApprovalId, Digest, Event, ExecutionId, ExecutionState, Outcome, UnixMs};
 
+/// What is read of a row, by name: a column that a newer program adds must not change a prepared statement's result.
+macro_rules! approval_columns {
+    () => {
+        "id, execution_id, task_id, owner, plan_digest, target, intent, question, state, \
+         created_at, expires_at, decided_by, decided_at, reason"
+    };
+}
+
 /// The most approvals that one call of [`Store::approvals_expire`] lapses.
 const EXPIRE_MAX: i64 = 100;
 
@@ -67,7 +75,9 @@ impl Store {
     /// # Errors
     /// When the database can't be read.
     pub async fn approval_get(&self, id: ApprovalId) -> Result<Option<Approval>, StoreError> {
-        let row = self.row(sql("SELECT * FROM approvals WHERE id = $1").bind(id)).await?;
+        let row = self
+            .row(sql(concat!("SELECT ", approval_columns!(), " FROM approvals WHERE id = $1")).bind(id))
+            .await?;
         row.map(|row| read(&row)).transpose()
     }
 
@@ -76,7 +86,12 @@ impl Store {
     /// # Errors
     /// When the database can't be read.
     pub async fn approval_for(&self, execution: ExecutionId) -> Result<Option<Approval>, StoreError> {
-        let of = sql("SELECT * FROM approvals WHERE execution_id = $1").bind(execution);
+        let of = sql(concat!(
+            "SELECT ",
+            approval_columns!(),
+            " FROM approvals WHERE execution_id = $1"
+        ))
+        .bind(execution);
         self.row(of).await?.map(|row| read(&row)).transpose()
     }
 
@@ -85,9 +100,14 @@ impl Store {
     /// # Errors
     /// When the database can't be read.
     pub async fn approval_list(&self, state: Option<ApprovalState>, limit: u32) -> Result<Vec<Approval>, StoreError> {
-        let list = sql("SELECT * FROM approvals WHERE ($1 IS NULL OR state = $1) ORDER BY id DESC LIMIT $2")
-            .bind(state.map(ApprovalState::as_str))
-            .bind(limit);
+        let list = sql(concat!(
+            "SELECT ",
+            approval_columns!(),
+            " FROM approvals WHERE ($1 IS NULL OR state = $1) ORDER BY id DESC LIMIT $2"
+        ))
+        .bind(state.map(ApprovalState::as_str))
+        .bind(limit)
+        .planned_anew();
         self.rows(list).await?.iter().map(read).collect()
     }
 
@@ -165,7 +185,8 @@ async fn settle(tx: &mut Tx, decide: &Decide<'_>) -> Result<Decided, StoreError>
     .bind(decide.now)
     .bind(decide.reason);
     if tx.execute(answer).await? == 0 {
-        let decided = sql("SELECT * FROM approvals WHERE id = $1").bind(decide.approval);
+        let decided =
+            sql(concat!("SELECT ", approval_columns!(), " FROM approvals WHERE id = $1")).bind(decide.approval);
         return match tx.row(decided).await? {
             Some(row) => Ok(Decided::AlreadyDecided(Box::new(read(&row)?))),
             None => Ok(Decided::NotFound),

@@ -6,6 +6,13 @@ use super::tasks::{json, touch};
 use super::{Store, StoreError};
 use crate::domain::{Artifact, ArtifactId, Digest, ExecutionId, TaskId};
 
+/// What is read of a row, by name: a column that a newer program adds must not change a prepared statement's result.
+macro_rules! artifact_columns {
+    () => {
+        "id, task_id, execution_id, owner, role, name, size, digest, media_type, listing, created_at"
+    };
+}
+
 /// What became of an input that was to be stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ArtifactInsert {
@@ -33,7 +40,12 @@ impl Store {
     /// # Errors
     /// When the database can't be read.
     pub async fn artifact_inputs(&self, task: TaskId) -> Result<Vec<Artifact>, StoreError> {
-        let inputs = sql("SELECT * FROM artifacts WHERE task_id = $1 AND role = 'input' ORDER BY name").bind(task);
+        let inputs = sql(concat!(
+            "SELECT ",
+            artifact_columns!(),
+            " FROM artifacts WHERE task_id = $1 AND role = 'input' ORDER BY name"
+        ))
+        .bind(task);
         self.rows(inputs).await?.iter().map(read).collect()
     }
 
@@ -42,7 +54,12 @@ impl Store {
     /// # Errors
     /// When the database can't be read.
     pub async fn artifact_outputs(&self, execution: ExecutionId) -> Result<Vec<Artifact>, StoreError> {
-        let outputs = sql("SELECT * FROM artifacts WHERE execution_id = $1 ORDER BY id").bind(execution);
+        let outputs = sql(concat!(
+            "SELECT ",
+            artifact_columns!(),
+            " FROM artifacts WHERE execution_id = $1 ORDER BY id"
+        ))
+        .bind(execution);
         self.rows(outputs).await?.iter().map(read).collect()
     }
 
@@ -51,7 +68,9 @@ impl Store {
     /// # Errors
     /// When the database can't be read.
     pub async fn artifact_get(&self, id: ArtifactId) -> Result<Option<Artifact>, StoreError> {
-        let row = self.row(sql("SELECT * FROM artifacts WHERE id = $1").bind(id)).await?;
+        let row = self
+            .row(sql(concat!("SELECT ", artifact_columns!(), " FROM artifacts WHERE id = $1")).bind(id))
+            .await?;
         row.map(|row| read(&row)).transpose()
     }
 

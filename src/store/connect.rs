@@ -1,13 +1,15 @@
 //! Opening a database, reading from it, and the transaction that every change goes through.
 
+use std::path::Path;
 use std::str::FromStr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use sqlx::Postgres;
+use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
-use sqlx::{Postgres, Transaction};
 use tokio_util::task::TaskTracker;
 
 use super::StoreError;
@@ -36,6 +38,23 @@ pub struct StoreSettings {
     pub max_connections: u32,
 }
 
+impl StoreSettings {
+    /// A SQLite database in this file.
+    ///
+    /// # Errors
+    /// [`StoreError::Corrupt`] when the path isn't UTF-8.
+    pub fn in_file(path: &Path, max_connections: u32) -> Result<Self, StoreError> {
+        let path = path
+            .to_str()
+            .ok_or_else(|| StoreError::Corrupt("the path of a database must be UTF-8".into()))?;
+        let path = path.replace('%', "%25").replace('?', "%3F");
+        Ok(Self {
+            url: format!("sqlite://{path}"),
+            max_connections,
+        })
+    }
+}
+
 /// The durable state. Clones share the connections.
 #[derive(Clone)]
 pub struct Store {
@@ -51,7 +70,7 @@ pub(super) struct Inner {
 }
 
 pub(super) enum Db {
-    Sqlite { readers: Readers, writer: Writer },
+    Sqlite { readers: Box<Readers>, writer: Writer },
     Postgres(PgPool),
 }
 
@@ -160,18 +179,16 @@ impl Store {
 
     /// A change of one statement that nobody waits for; answers whether it changed a row.
     pub(super) async fn change(&self, statement: Sql) -> Result<bool, StoreError> {
-        if let Db::Postgres(pool) = &self.inner.db {
-            // A statement by itself is a transaction.
-            let mut conn = pool.acquire().await?;
-            let changed = Conn::Postgres(&mut conn).execute(statement).await;
-            if changed.as_ref().is_err_and(StoreError::lost_connection) {
-                conn.close_on_drop();
+        match &self.inner.db {
+            Db::Sqlite { writer, .. } => Ok(writer.change(statement).await? > 0),
+            Db::Postgres(pool) => {
+                // A statement by itself is a transaction.
+                let mut held = PgHeld::new(pool.acquire().await?);
+                let changed = held.conn()?.execute(statement).await;
+                held.give_back(changed.is_ok());
+                Ok(changed? > 0)
             }
-            return Ok(changed? > 0);
         }
-        let mut tx = self.begin().await?;
-        let result = tx.execute(statement).await;
-        Ok(tx.end(result).await? > 0)
     }
 
     /// Begins a change. A dead connection is replaced: nothing was done on it yet.
@@ -182,11 +199,15 @@ impl Store {
         };
         let mut dead = 0;
         loop {
-            match pool.begin().await {
+            let mut held = PgHeld::new(pool.acquire().await?);
+            match held.conn()?.execute(sql("BEGIN")).await {
                 Err(error) if StoreError::lost_connection(&error) && dead <= pool.options().get_max_connections() => {
                     dead += 1;
                 }
-                result => return Ok(Tx::new(self, Held::Postgres(result?))),
+                result => {
+                    result?;
+                    return Ok(Tx::new(self, Held::Postgres(held)));
+                }
             }
         }
     }
@@ -203,7 +224,10 @@ fn open_sqlite(settings: &StoreSettings, changes: &Changes, tasks: &TaskTracker)
         .statement_cache_capacity(STATEMENTS);
     let (writer, work) = Writer::new(options.clone(), changes.clone());
     tasks.spawn(work);
-    let readers = Readers::new(options.pragma("query_only", "ON"), settings.max_connections);
+    let readers = Box::new(Readers::new(
+        options.pragma("query_only", "ON"),
+        settings.max_connections,
+    ));
     Ok(Db::Sqlite { readers, writer })
 }
 
@@ -237,7 +261,40 @@ pub(super) struct Tx {
 
 enum Held {
     Sqlite(Lent),
-    Postgres(Transaction<'static, Postgres>),
+    Postgres(PgHeld),
+}
+
+/// A PostgreSQL connection that writes. It goes back to the pool only when its work is known to be over: a caller that
+/// goes away in the middle may leave a transaction open on it, and what the next one wrote there would be lost with
+/// it. Anything else closes it, and the server undoes what was open.
+struct PgHeld(Option<PoolConnection<Postgres>>);
+
+impl PgHeld {
+    fn new(conn: PoolConnection<Postgres>) -> Self {
+        Self(Some(conn))
+    }
+
+    fn conn(&mut self) -> Result<Conn<'_>, StoreError> {
+        match &mut self.0 {
+            Some(conn) => Ok(Conn::Postgres(conn)),
+            None => Err(StoreError::Unavailable("the connection was given back".into())),
+        }
+    }
+
+    /// Ends the use: back to the pool if it is as it was before.
+    fn give_back(mut self, clean: bool) {
+        if clean {
+            drop(self.0.take());
+        }
+    }
+}
+
+impl Drop for PgHeld {
+    fn drop(&mut self) {
+        if let Some(conn) = self.0.take() {
+            drop(conn.detach());
+        }
+    }
 }
 
 impl Tx {
@@ -257,7 +314,7 @@ impl Tx {
     fn conn(&mut self) -> Result<Conn<'_>, StoreError> {
         match &mut self.held {
             Held::Sqlite(lent) => lent.conn(),
-            Held::Postgres(tx) => Ok(Conn::Postgres(tx)),
+            Held::Postgres(held) => held.conn(),
         }
     }
 
@@ -288,32 +345,29 @@ impl Tx {
         let value = match result {
             Ok(value) => value,
             Err(error) => {
-                if let Held::Postgres(tx) = self.held {
-                    // A connection that can't roll back is lost, and the change with it.
-                    let _ = tx.rollback().await;
+                if let Held::Postgres(mut held) = self.held {
+                    let undone = held.conn()?.execute(sql("ROLLBACK")).await.is_ok();
+                    held.give_back(undone);
                 }
                 return Err(error);
             }
         };
         match self.held {
             Held::Sqlite(lent) => lent.commit(self.topics).await?,
-            Held::Postgres(tx) => commit_postgres(&self.store, tx, &self.topics).await?,
+            Held::Postgres(held) => commit_postgres(&self.store, held, &self.topics).await?,
         }
         Ok(value)
     }
 }
 
-async fn commit_postgres(
-    store: &Store,
-    mut tx: Transaction<'static, Postgres>,
-    topics: &[Topic],
-) -> Result<(), StoreError> {
+async fn commit_postgres(store: &Store, mut held: PgHeld, topics: &[Topic]) -> Result<(), StoreError> {
     if !topics.is_empty() {
         let words: Vec<_> = topics.iter().map(|topic| topic.word()).collect();
         let notify = sql("SELECT pg_notify($1, $2)").bind(CHANNEL).bind(words.join(" "));
-        Conn::Postgres(&mut tx).execute(notify).await?;
+        held.conn()?.execute(notify).await?;
     }
-    tx.commit().await?;
+    held.conn()?.execute(sql("COMMIT")).await?;
+    held.give_back(true);
     // Otherwise the notification wakes them, once.
     if !store.inner.listening.load(Ordering::Acquire) {
         for topic in topics {

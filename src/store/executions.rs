@@ -13,6 +13,15 @@ use crate::domain::{
     Approval, Artifact, Digest, Event, Execution, ExecutionId, ExecutionState, Outcome, Reason, TaskId, UnixMs,
 };
 
+/// What is read of a row, by name: a column that a newer program adds must not change a prepared statement's result.
+macro_rules! execution_columns {
+    () => {
+        "id, task_id, owner, state, plan, plan_digest, created_at, started_at, ended_at, \
+         cancel_requested_at, cancel_reason, log_size, epoch, outcome"
+    };
+}
+pub(super) use execution_columns;
+
 /// An execution that is to be stored.
 #[derive(Debug, Clone)]
 pub struct NewExecution {
@@ -94,7 +103,16 @@ impl Store {
     /// # Errors
     /// When the database can't be read.
     pub async fn execution_get(&self, id: ExecutionId) -> Result<Option<Execution>, StoreError> {
-        let row = self.row(sql("SELECT * FROM executions WHERE id = $1").bind(id)).await?;
+        let row = self
+            .row(
+                sql(concat!(
+                    "SELECT ",
+                    execution_columns!(),
+                    " FROM executions WHERE id = $1"
+                ))
+                .bind(id),
+            )
+            .await?;
         row.map(|row| read(&row)).transpose()
     }
 
@@ -115,7 +133,12 @@ impl Store {
     /// # Errors
     /// When the database can't be read.
     pub async fn execution_last(&self, task: TaskId) -> Result<Option<Execution>, StoreError> {
-        let last = sql("SELECT * FROM executions WHERE task_id = $1 ORDER BY id DESC LIMIT 1").bind(task);
+        let last = sql(concat!(
+            "SELECT ",
+            execution_columns!(),
+            " FROM executions WHERE task_id = $1 ORDER BY id DESC LIMIT 1"
+        ))
+        .bind(task);
         self.row(last).await?.map(|row| read(&row)).transpose()
     }
 
@@ -150,15 +173,20 @@ impl Store {
     /// # Errors
     /// When the database can't be read.
     pub async fn execution_list(&self, filter: &ExecutionFilter) -> Result<Vec<Execution>, StoreError> {
-        let list = sql("SELECT * FROM executions \
+        let list = sql(concat!(
+            "SELECT ",
+            execution_columns!(),
+            " FROM executions \
                         WHERE ($1 IS NULL OR owner = $1) AND ($2 IS NULL OR state = $2) \
                           AND ($3 IS NULL OR task_id = $3) AND ($4 IS NULL OR id < $4) \
-                        ORDER BY id DESC LIMIT $5")
+                        ORDER BY id DESC LIMIT $5"
+        ))
         .bind(&filter.owner)
         .bind(filter.state.map(ExecutionState::as_str))
         .bind(filter.task)
         .bind(filter.before)
-        .bind(filter.limit);
+        .bind(filter.limit)
+        .planned_anew();
         self.rows(list).await?.iter().map(read).collect()
     }
 
@@ -217,6 +245,17 @@ const VIEW: &str = "SELECT e.id, e.task_id, e.owner, e.state, e.plan_digest, e.c
 
 async fn insert(tx: &mut Tx, new: &NewExecution) -> Result<ExecutionInsert, StoreError> {
     let execution = &new.execution;
+    let fits = match execution.state {
+        ExecutionState::AwaitingApproval => new.approval.is_some(),
+        ExecutionState::Queued => new.approval.is_none(),
+        _ => false,
+    };
+    if !fits {
+        let state = execution.state.as_str();
+        return Err(StoreError::Corrupt(format!(
+            "an execution can't begin as {state} with this approval"
+        )));
+    }
     if !touch(tx, execution.task, execution.created_at).await? {
         return Ok(ExecutionInsert::NoTask);
     }
@@ -228,9 +267,13 @@ async fn insert(tx: &mut Tx, new: &NewExecution) -> Result<ExecutionInsert, Stor
         return Ok(ExecutionInsert::Active(row.get("id")?));
     }
     if tx.execute(insert_row(new)?).await? == 0 {
-        let existing = sql("SELECT * FROM executions WHERE owner = $1 AND idempotency_key = $2")
-            .bind(&execution.owner)
-            .bind(&new.idempotency_key);
+        let existing = sql(concat!(
+            "SELECT request_digest, ",
+            execution_columns!(),
+            " FROM executions WHERE owner = $1 AND idempotency_key = $2"
+        ))
+        .bind(&execution.owner)
+        .bind(&new.idempotency_key);
         return match tx.row(existing).await? {
             Some(row) => Ok(ExecutionInsert::Existing(
                 Box::new(read(&row)?),

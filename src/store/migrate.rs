@@ -51,7 +51,12 @@ impl Store {
     pub async fn migrate(&self) -> Result<(), StoreError> {
         let migrator = migrator(self.dialect());
         match &self.inner.db {
-            Db::Postgres(pool) => Ok(migrator.run(pool).await?),
+            Db::Postgres(pool) => {
+                // On a connection that isn't used again: a failed migration leaves its session's lock behind.
+                let mut conn = pool.acquire().await?.detach();
+                migrator.run_direct(None, &mut conn, false).await?;
+                Ok(())
+            }
             Db::Sqlite { writer, .. } => {
                 // Within one transaction that excludes other writers: the driver has no lock for migrations.
                 let mut lent = writer.begin().await?;

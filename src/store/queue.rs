@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use super::changes::Topic;
 use super::connect::{Dialect, Tx};
-use super::executions::read;
+use super::executions::{execution_columns, read};
 use super::sql::{Sql, sql};
 use super::{Store, StoreError};
 use crate::domain::execution::next;
@@ -150,44 +150,67 @@ impl Store {
     }
 }
 
-/// A row that another worker has locked is passed over where workers share a PostgreSQL; SQLite has one writer.
-fn lapsed(dialect: Dialect, claim: &Claim<'_>) -> Sql {
-    let text = match dialect {
-        Dialect::Sqlite => {
-            "SELECT id, state FROM executions \
-             WHERE state IN ('preparing', 'running', 'collecting') AND (lease_until IS NULL OR lease_until < $1) \
-               AND ($2 IS NULL OR id = $2) ORDER BY lease_until LIMIT 1"
-        }
-        Dialect::Postgres => {
-            "SELECT id, state FROM executions \
-             WHERE state IN ('preparing', 'running', 'collecting') AND (lease_until IS NULL OR lease_until < $1) \
-               AND ($2 IS NULL OR id = $2) ORDER BY lease_until LIMIT 1 FOR UPDATE SKIP LOCKED"
-        }
+/// The two searches of a claim, by dialect and by whether one execution is meant: PostgreSQL plans a statement once for
+/// all values, and must see that the oldest is asked for. There a row that another worker has locked is passed over;
+/// SQLite has one writer.
+macro_rules! searches {
+    ($lapsed:ident, $queued:ident, $full:literal, $lock:literal) => {
+        const $lapsed: [&str; 2] = [
+            concat!(
+                "SELECT id, state FROM executions WHERE state IN ('preparing', 'running', 'collecting') \
+                 AND (lease_until IS NULL OR lease_until < $1) ORDER BY lease_until LIMIT 1",
+                $lock
+            ),
+            concat!(
+                "SELECT id, state FROM executions WHERE state IN ('preparing', 'running', 'collecting') \
+                 AND (lease_until IS NULL OR lease_until < $1) AND id = $2",
+                $lock
+            ),
+        ];
+        const $queued: [&str; 2] = [
+            concat!(
+                "SELECT id, state FROM executions WHERE state = 'queued' AND target NOT IN (",
+                $full,
+                ") ORDER BY id LIMIT 1",
+                $lock
+            ),
+            concat!(
+                "SELECT id, state FROM executions WHERE state = 'queued' AND target NOT IN (",
+                $full,
+                ") AND id = $2",
+                $lock
+            ),
+        ];
     };
-    sql(text).bind(claim.now).bind(claim.only)
 }
+searches!(SQLITE_LAPSED, SQLITE_QUEUED, "SELECT value FROM json_each($1)", "");
+searches!(
+    POSTGRES_LAPSED,
+    POSTGRES_QUEUED,
+    "SELECT json_array_elements_text($1::text::json)",
+    " FOR UPDATE SKIP LOCKED"
+);
 
-fn queued(dialect: Dialect, claim: &Claim<'_>) -> Result<Sql, StoreError> {
-    let text = match dialect {
-        Dialect::Sqlite => {
-            "SELECT id, state FROM executions WHERE state = 'queued' AND ($1 IS NULL OR id = $1) \
-               AND target NOT IN (SELECT value FROM json_each($2)) ORDER BY id LIMIT 1"
-        }
-        Dialect::Postgres => {
-            "SELECT id, state FROM executions WHERE state = 'queued' AND ($1 IS NULL OR id = $1) \
-               AND target NOT IN (SELECT json_array_elements_text($2::text::json)) \
-             ORDER BY id LIMIT 1 FOR UPDATE SKIP LOCKED"
-        }
+fn searches(dialect: Dialect, claim: &Claim<'_>) -> Result<[Sql; 2], StoreError> {
+    let (lapsed, queued) = match dialect {
+        Dialect::Sqlite => (SQLITE_LAPSED, SQLITE_QUEUED),
+        Dialect::Postgres => (POSTGRES_LAPSED, POSTGRES_QUEUED),
     };
     let full = super::tasks::json(&claim.full_targets)?;
-    Ok(sql(text).bind(claim.only).bind(full))
+    Ok(match claim.only {
+        None => [sql(lapsed[0]).bind(claim.now), sql(queued[0]).bind(full)],
+        Some(id) => [
+            sql(lapsed[1]).bind(claim.now).bind(id),
+            sql(queued[1]).bind(full).bind(id),
+        ],
+    })
 }
 
 async fn take(tx: &mut Tx, claim: &Claim<'_>) -> Result<Option<(Execution, Lease)>, StoreError> {
-    let dialect = tx.dialect();
-    let found = match tx.row(lapsed(dialect, claim)).await? {
+    let [lapsed, queued] = searches(tx.dialect(), claim)?;
+    let found = match tx.row(lapsed).await? {
         Some(row) => Some(row),
-        None => tx.row(queued(dialect, claim)?).await?,
+        None => tx.row(queued).await?,
     };
     let Some(row) = found else {
         return Ok(None);
@@ -197,11 +220,12 @@ async fn take(tx: &mut Tx, claim: &Claim<'_>) -> Result<Option<(Execution, Lease
         ExecutionState::Queued => next(before, Event::Claimed)?,
         driven => driven,
     };
-    let taken = sql(
+    let taken = sql(concat!(
         "UPDATE executions SET state = $3, epoch = epoch + 1, worker = $4, lease_until = $5, \
            started_at = COALESCE(started_at, $6) \
-         WHERE id = $1 AND state = $2 RETURNING *",
-    )
+         WHERE id = $1 AND state = $2 RETURNING ",
+        execution_columns!()
+    ))
     .bind(row.get::<ExecutionId>("id")?)
     .bind(before)
     .bind(after)

@@ -22,6 +22,8 @@ use crate::domain::{Digest, UnixMs};
 pub(super) struct Sql {
     text: Cow<'static, str>,
     values: Vec<Value>,
+    /// Whether connections keep it prepared.
+    kept: bool,
 }
 
 /// A value of a statement. Each kind knows how it is null, because PostgreSQL asks for the type of a null.
@@ -37,6 +39,7 @@ pub(super) fn sql(text: &'static str) -> Sql {
     Sql {
         text: Cow::Borrowed(text),
         values: Vec::new(),
+        kept: true,
     }
 }
 
@@ -46,7 +49,14 @@ impl Sql {
         Self {
             text: Cow::Owned(text),
             values: Vec::new(),
+            kept: true,
         }
+    }
+
+    /// Planned for its values each time: for filters that may be left out.
+    pub(super) fn planned_anew(mut self) -> Self {
+        self.kept = false;
+        self
     }
 
     /// The next placeholder's value.
@@ -82,11 +92,15 @@ impl Conn<'_> {
         let text = AssertSqlSafe(sql.text);
         match self {
             Self::Sqlite(conn) => {
-                let done = run_on!(sqlx::query(text), sql.values).execute(conn).await?;
+                let done = run_on!(sqlx::query(text).persistent(sql.kept), sql.values)
+                    .execute(conn)
+                    .await?;
                 Ok(done.rows_affected())
             }
             Self::Postgres(conn) => {
-                let done = run_on!(sqlx::query(text), sql.values).execute(conn).await?;
+                let done = run_on!(sqlx::query(text).persistent(sql.kept), sql.values)
+                    .execute(conn)
+                    .await?;
                 Ok(done.rows_affected())
             }
         }
@@ -97,11 +111,15 @@ impl Conn<'_> {
         let text = AssertSqlSafe(sql.text);
         match self {
             Self::Sqlite(conn) => {
-                let rows = run_on!(sqlx::query(text), sql.values).fetch_all(conn).await?;
+                let rows = run_on!(sqlx::query(text).persistent(sql.kept), sql.values)
+                    .fetch_all(conn)
+                    .await?;
                 Ok(rows.into_iter().map(Row::Sqlite).collect())
             }
             Self::Postgres(conn) => {
-                let rows = run_on!(sqlx::query(text), sql.values).fetch_all(conn).await?;
+                let rows = run_on!(sqlx::query(text).persistent(sql.kept), sql.values)
+                    .fetch_all(conn)
+                    .await?;
                 Ok(rows.into_iter().map(Row::Postgres).collect())
             }
         }

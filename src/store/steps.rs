@@ -84,7 +84,7 @@ impl Store {
     /// # Errors
     /// When the database can't be read.
     pub async fn attempt_current(&self, id: ExecutionId, index: u32) -> Result<Option<AttemptRow>, StoreError> {
-        let last = sql("SELECT * FROM attempts WHERE execution_id = $1 AND step_idx = $2 \
+        let last = sql("SELECT id, step_idx, handle, raw_offset, last_byte, ended FROM attempts WHERE execution_id = $1 AND step_idx = $2 \
                         ORDER BY epoch DESC, started_at DESC, id DESC LIMIT 1")
         .bind(id)
         .bind(index);

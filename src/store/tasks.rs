@@ -5,6 +5,13 @@ use super::sql::{Row, sql};
 use super::{Store, StoreError};
 use crate::domain::{ExecutionId, Task, TaskId};
 
+/// What is read of a row, by name: a column that a newer program adds must not change a prepared statement's result.
+macro_rules! task_columns {
+    () => {
+        "id, owner, client, spec, target, idempotency_key, request_digest, created_at"
+    };
+}
+
 /// What became of a task that was to be stored.
 #[derive(Debug, Clone, PartialEq)]
 pub enum TaskInsert {
@@ -59,9 +66,13 @@ impl Store {
         if self.change(insert).await? {
             return Ok(TaskInsert::Inserted);
         }
-        let existing = sql("SELECT * FROM tasks WHERE owner = $1 AND idempotency_key = $2")
-            .bind(&task.owner)
-            .bind(&task.idempotency_key);
+        let existing = sql(concat!(
+            "SELECT ",
+            task_columns!(),
+            " FROM tasks WHERE owner = $1 AND idempotency_key = $2"
+        ))
+        .bind(&task.owner)
+        .bind(&task.idempotency_key);
         match self.row(existing).await? {
             Some(row) => Ok(TaskInsert::Existing(Box::new(read(&row)?))),
             // It was purged between the two statements.
@@ -76,7 +87,9 @@ impl Store {
     /// # Errors
     /// When the database can't be read.
     pub async fn task_get(&self, id: TaskId) -> Result<Option<Task>, StoreError> {
-        let row = self.row(sql("SELECT * FROM tasks WHERE id = $1").bind(id)).await?;
+        let row = self
+            .row(sql(concat!("SELECT ", task_columns!(), " FROM tasks WHERE id = $1")).bind(id))
+            .await?;
         row.map(|row| read(&row)).transpose()
     }
 
@@ -88,7 +101,8 @@ impl Store {
         let rows = self
             .rows(
                 sql(
-                    "SELECT t.*, COALESCE(e.state, 'submitted') AS state, e.id AS execution_id \
+                    "SELECT t.id, t.owner, t.client, t.spec, t.target, t.idempotency_key, t.request_digest, t.created_at, \
+                       COALESCE(e.state, 'submitted') AS state, e.id AS execution_id \
                      FROM tasks t LEFT JOIN executions e \
                        ON e.id = (SELECT MAX(last.id) FROM executions last WHERE last.task_id = t.id) \
                      WHERE ($1 IS NULL OR t.owner = $1) \
@@ -99,7 +113,8 @@ impl Store {
                 .bind(&filter.owner)
                 .bind(&filter.state)
                 .bind(filter.before)
-                .bind(filter.limit),
+                .bind(filter.limit)
+                .planned_anew(),
             )
             .await?;
         let listed = rows.iter().map(|row| {

@@ -5,6 +5,13 @@ use super::sql::{Row, sql};
 use super::{Store, StoreError};
 use crate::domain::{Digest, TaskId, UnixMs};
 
+/// What is read of a row, by name: a column that a newer program adds must not change a prepared statement's result.
+macro_rules! upload_columns {
+    () => {
+        "id, task_id, owner, name, kind, digest, received, created_at, expires_at, used_at"
+    };
+}
+
 /// How the bytes come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum UploadKind {
@@ -86,7 +93,9 @@ impl Store {
     /// # Errors
     /// When the database can't be read.
     pub async fn upload_get(&self, id: &str) -> Result<Option<Upload>, StoreError> {
-        let row = self.row(sql("SELECT * FROM uploads WHERE id = $1").bind(id)).await?;
+        let row = self
+            .row(sql(concat!("SELECT ", upload_columns!(), " FROM uploads WHERE id = $1")).bind(id))
+            .await?;
         row.map(|row| read(&row)).transpose()
     }
 
@@ -95,9 +104,13 @@ impl Store {
     /// # Errors
     /// When the database can't be read.
     pub async fn upload_find(&self, task: TaskId, name: &str) -> Result<Option<Upload>, StoreError> {
-        let open = sql("SELECT * FROM uploads WHERE task_id = $1 AND name = $2 AND kind = 'parts'")
-            .bind(task)
-            .bind(name);
+        let open = sql(concat!(
+            "SELECT ",
+            upload_columns!(),
+            " FROM uploads WHERE task_id = $1 AND name = $2 AND kind = 'parts'"
+        ))
+        .bind(task)
+        .bind(name);
         self.row(open).await?.map(|row| read(&row)).transpose()
     }
 
@@ -154,14 +167,18 @@ impl Store {
             .map(drop)
     }
 
-    /// The uploads in parts that lapsed before `now` and what was received of them can be thrown away.
+    /// The uploads that lapsed before `now` and what was received of them can be thrown away.
     ///
     /// # Errors
     /// When the database can't be read.
     pub async fn uploads_lapsed(&self, now: UnixMs, limit: u32) -> Result<Vec<Upload>, StoreError> {
-        let lapsed = sql("SELECT * FROM uploads WHERE expires_at <= $1 ORDER BY expires_at LIMIT $2")
-            .bind(now)
-            .bind(limit);
+        let lapsed = sql(concat!(
+            "SELECT ",
+            upload_columns!(),
+            " FROM uploads WHERE expires_at <= $1 ORDER BY expires_at LIMIT $2"
+        ))
+        .bind(now)
+        .bind(limit);
         self.rows(lapsed).await?.iter().map(read).collect()
     }
 }

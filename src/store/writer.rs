@@ -1,9 +1,9 @@
 //! The one writer of a SQLite database, with group commit.
 //!
-//! A single task owns the only connection that writes. It lends the connection to one write after the other. When
-//! another write waits already, the transaction stays open and the next one goes on in it behind a savepoint; the
-//! commit, which waits for the disk, is made once for all of them, and nobody is answered before it. A write that
-//! gives up is undone to its savepoint; a commit that fails fails all of them.
+//! A single task owns the only connection that writes. It lends the connection to one write after the other; a write
+//! of one statement it runs itself. When another write waits already, the transaction stays open and the next one goes
+//! on in it behind a savepoint; the commit, which waits for the disk, is made once for all of them, and nobody is
+//! answered before it. A write that gives up is undone to its savepoint; a commit that fails fails all of them.
 
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use sqlx::{ConnectOptions as _, Connection as _};
@@ -11,7 +11,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::StoreError;
 use super::changes::{Changes, Topic};
-use super::sql::{Conn, sql};
+use super::sql::{Conn, Sql, sql};
 
 /// The most writes that share a commit, so that the first of them doesn't wait long for its answer.
 const SHARED_MAX: usize = 32;
@@ -21,14 +21,23 @@ const WAITING_MAX: usize = 256;
 /// Which connection, and a number of its that is different after anybody else wrote.
 pub(super) type Version = (u64, i64);
 
+type Reply<T> = oneshot::Sender<Result<T, StoreError>>;
+
 /// What the writer is asked for.
 enum Ask {
-    /// The connection, inside a transaction.
-    Write(oneshot::Sender<Result<Lent, StoreError>>),
+    Work(Work),
     /// Something that is different after another process wrote.
-    Version(oneshot::Sender<Result<Version, StoreError>>),
+    Version(Reply<Version>),
     /// To finish what came before, and stop.
     Stop,
+}
+
+/// What changes the database.
+enum Work {
+    /// The connection is asked for, inside a transaction.
+    Write(Reply<Lent>),
+    /// One statement, which by itself is done or not done; answered with how many rows it changed.
+    Change(Sql, Reply<u64>),
 }
 
 /// The connection while a write has it. It goes back however the write ends.
@@ -42,16 +51,19 @@ enum Returned {
     Commit {
         conn: Box<SqliteConnection>,
         topics: Vec<Topic>,
-        done: oneshot::Sender<Result<(), StoreError>>,
+        done: Reply<()>,
     },
     Undo(Box<SqliteConnection>),
 }
 
 /// A write that ended well and waits for the commit.
-struct Ended {
-    topics: Vec<Topic>,
-    done: oneshot::Sender<Result<(), StoreError>>,
+enum Ended {
+    Write(Vec<Topic>, Reply<()>),
+    Change(u64, Reply<u64>),
 }
+
+/// A transaction that can't go on, and its connection if that is still there.
+type Broken = (Option<Box<SqliteConnection>>, StoreError);
 
 impl Lent {
     /// The connection.
@@ -110,7 +122,15 @@ impl Writer {
     /// The connection, in an open transaction.
     pub(super) async fn begin(&self) -> Result<Lent, StoreError> {
         let (reply, answer) = oneshot::channel();
-        self.0.send(Ask::Write(reply)).await.map_err(|_| gone())?;
+        self.0.send(Ask::Work(Work::Write(reply))).await.map_err(|_| gone())?;
+        answer.await.unwrap_or_else(|_| Err(gone()))
+    }
+
+    /// Runs one statement; answers how many rows it changed, when that is on disk.
+    pub(super) async fn change(&self, statement: Sql) -> Result<u64, StoreError> {
+        let (reply, answer) = oneshot::channel();
+        let work = Work::Change(statement, reply);
+        self.0.send(Ask::Work(work)).await.map_err(|_| gone())?;
         answer.await.unwrap_or_else(|_| Err(gone()))
     }
 
@@ -137,7 +157,7 @@ struct Worker {
     conn: Option<Box<SqliteConnection>>,
     /// How many there were, this one included.
     connections: u64,
-    versions: Vec<oneshot::Sender<Result<Version, StoreError>>>,
+    versions: Vec<Reply<Version>>,
 }
 
 impl Worker {
@@ -145,7 +165,7 @@ impl Worker {
         while let Some(ask) = self.queue.recv().await {
             match ask {
                 Ask::Version(reply) => self.versions.push(reply),
-                Ask::Write(reply) => self.share(reply).await,
+                Ask::Work(work) => self.share(work).await,
                 // What is queued already is still done.
                 Ask::Stop => self.queue.close(),
             }
@@ -179,45 +199,25 @@ impl Worker {
         }
     }
 
-    /// One transaction for the write that asks and those that wait behind it.
-    async fn share(&mut self, first: oneshot::Sender<Result<Lent, StoreError>>) {
+    /// One transaction for the work that is asked for and the work that waits behind it.
+    async fn share(&mut self, first: Work) {
         let mut conn = match self.opened().await {
             Ok(conn) => conn,
-            Err(error) => {
-                let _ = first.send(Err(error));
-                return;
-            }
+            Err(error) => return refuse(first, error),
         };
         let mut ended: Vec<Ended> = Vec::new();
         let mut next = Some(first);
-        while let Some(reply) = next.take() {
-            conn = match lend(conn, reply).await {
-                Some(Returned::Commit { conn, topics, done }) => {
-                    ended.push(Ended { topics, done });
-                    conn
-                }
-                Some(Returned::Undo(mut conn)) => match undo(&mut conn, ended.is_empty()).await {
-                    Ok(()) if ended.is_empty() => {
-                        // Nothing is open any more.
-                        self.conn = Some(conn);
-                        return;
-                    }
-                    Ok(()) => conn,
-                    // The database undid the whole transaction, for instance because the disk is full.
-                    Err(error) => return self.fail(Some(conn), ended, &error).await,
-                },
-                None => return self.fail(None, ended, &gone()).await,
+        while let Some(work) = next.take() {
+            let done = match work {
+                Work::Write(reply) => write(conn, reply, &mut ended).await,
+                Work::Change(statement, reply) => change(conn, statement, reply, &mut ended).await,
+            };
+            conn = match done {
+                Ok(conn) => conn,
+                Err((conn, error)) => return fail(conn, ended, &error).await,
             };
             if ended.len() < SHARED_MAX {
                 next = self.waiting();
-            }
-            if next.is_some()
-                && let Err(error) = run(&mut conn, "SAVEPOINT w").await
-            {
-                if let Some(reply) = next.take() {
-                    let _ = reply.send(Err(error.clone()));
-                }
-                return self.fail(Some(conn), ended, &error).await;
             }
         }
         match run(&mut conn, "COMMIT").await {
@@ -225,7 +225,7 @@ impl Worker {
                 self.conn = Some(conn);
                 self.succeed(ended);
             }
-            Err(error) => self.fail(Some(conn), ended, &error).await,
+            Err(error) => fail(Some(conn), ended, &error).await,
         }
     }
 
@@ -244,11 +244,11 @@ impl Worker {
         }
     }
 
-    /// The next write that waits already.
-    fn waiting(&mut self) -> Option<oneshot::Sender<Result<Lent, StoreError>>> {
+    /// The next work that waits already.
+    fn waiting(&mut self) -> Option<Work> {
         loop {
             match self.queue.try_recv() {
-                Ok(Ask::Write(reply)) => return Some(reply),
+                Ok(Ask::Work(work)) => return Some(work),
                 Ok(Ask::Version(reply)) => self.versions.push(reply),
                 Ok(Ask::Stop) => self.queue.close(),
                 Err(_) => return None,
@@ -257,28 +257,53 @@ impl Worker {
     }
 
     fn succeed(&self, ended: Vec<Ended>) {
-        for write in ended {
-            let _ = write.done.send(Ok(()));
-            for topic in write.topics {
-                self.changes.nudge(topic);
+        for work in ended {
+            match work {
+                Ended::Change(rows, reply) => drop(reply.send(Ok(rows))),
+                Ended::Write(topics, reply) => {
+                    let _ = reply.send(Ok(()));
+                    for topic in topics {
+                        self.changes.nudge(topic);
+                    }
+                }
             }
-        }
-    }
-
-    async fn fail(&mut self, conn: Option<Box<SqliteConnection>>, ended: Vec<Ended>, error: &StoreError) {
-        for write in ended {
-            let _ = write.done.send(Err(error.clone()));
-        }
-        if let Some(mut conn) = conn {
-            // Says no when the database rolled back by itself; a new connection is sure to have nothing open.
-            let _ = run(&mut conn, "ROLLBACK").await;
-            let _ = conn.close().await;
         }
     }
 }
 
-/// Lends the connection and waits until it is back; none when it was lost.
-async fn lend(conn: Box<SqliteConnection>, reply: oneshot::Sender<Result<Lent, StoreError>>) -> Option<Returned> {
+fn refuse(work: Work, error: StoreError) {
+    match work {
+        Work::Write(reply) => drop(reply.send(Err(error))),
+        Work::Change(_, reply) => drop(reply.send(Err(error))),
+    }
+}
+
+/// Fails everybody who shares the transaction.
+async fn fail(conn: Option<Box<SqliteConnection>>, ended: Vec<Ended>, error: &StoreError) {
+    if let Some(mut conn) = conn {
+        // Says no when the database rolled back by itself; a new connection is sure to have nothing open.
+        let _ = run(&mut conn, "ROLLBACK").await;
+        let _ = conn.close().await;
+    }
+    for work in ended {
+        match work {
+            Ended::Change(_, reply) => drop(reply.send(Err(error.clone()))),
+            Ended::Write(_, reply) => drop(reply.send(Err(error.clone()))),
+        }
+    }
+}
+
+/// Lends the connection for a write, and undoes the write if it doesn't end well.
+async fn write(
+    mut conn: Box<SqliteConnection>,
+    reply: Reply<Lent>,
+    ended: &mut Vec<Ended>,
+) -> Result<Box<SqliteConnection>, Broken> {
+    let alone = ended.is_empty();
+    if !alone && let Err(error) = run(&mut conn, "SAVEPOINT w").await {
+        let _ = reply.send(Err(error.clone()));
+        return Err((Some(conn), error));
+    }
     let (back, returned) = oneshot::channel();
     let lent = Lent {
         conn: Some(conn),
@@ -286,14 +311,51 @@ async fn lend(conn: Box<SqliteConnection>, reply: oneshot::Sender<Result<Lent, S
     };
     // When nobody waits for it any more, dropping it sends it back.
     drop(reply.send(Ok(lent)));
-    returned.await.ok()
+    match returned.await {
+        Ok(Returned::Commit { conn, topics, done }) => {
+            ended.push(Ended::Write(topics, done));
+            Ok(conn)
+        }
+        Ok(Returned::Undo(mut conn)) => match undo(&mut conn, alone).await {
+            Ok(()) => Ok(conn),
+            // The database undid the whole transaction, for instance because the disk is full.
+            Err(error) => Err((Some(conn), error)),
+        },
+        Err(_) => Err((None, gone())),
+    }
 }
 
 async fn undo(conn: &mut SqliteConnection, alone: bool) -> Result<(), StoreError> {
-    match (alone, run(conn, if alone { "ROLLBACK" } else { "ROLLBACK TO w" }).await) {
-        // Alone there is nothing to save: an error says that the transaction is over already.
-        (true, _) => Ok(()),
-        (false, result) => result,
+    if !alone {
+        return run(conn, "ROLLBACK TO w").await;
+    }
+    // With nothing to save for others, begin anew. An error says that the transaction is over already.
+    let _ = run(conn, "ROLLBACK").await;
+    run(conn, "BEGIN IMMEDIATE").await
+}
+
+/// Runs one statement in the transaction.
+async fn change(
+    mut conn: Box<SqliteConnection>,
+    statement: Sql,
+    reply: Reply<u64>,
+    ended: &mut Vec<Ended>,
+) -> Result<Box<SqliteConnection>, Broken> {
+    match Conn::Sqlite(&mut conn).execute(statement).await {
+        Ok(rows) => {
+            ended.push(Ended::Change(rows, reply));
+            Ok(conn)
+        }
+        Err(error) => {
+            let error = StoreError::from(error);
+            let _ = reply.send(Err(error.clone()));
+            match error {
+                // The statement was undone, the transaction goes on.
+                StoreError::Corrupt(_) => Ok(conn),
+                // The database may have undone the whole transaction.
+                _ => Err((Some(conn), error)),
+            }
+        }
     }
 }
 

@@ -40,7 +40,15 @@ fn execution(started: &Value) -> String {
 }
 
 async fn result(site: &Site, actor: &Actor, id: &str) -> Value {
-    ok(site.control.get_result(actor, GetResult { execution_id: id.into() }).await)
+    ok(site
+        .control
+        .get_result(
+            actor,
+            GetResult {
+                execution_id: id.into(),
+            },
+        )
+        .await)
 }
 
 async fn an_intent_becomes_a_result(site: &Site) {
@@ -92,7 +100,10 @@ async fn nothing_private_leaves(site: &Site) {
     assert_eq!(started[0].secrets["LAB_TOKEN"], SECRET);
     assert!(!started[0].env.contains_key("LAB_TOKEN"));
     // A caller that writes a secret into a task doesn't read it back either.
-    let told = SubmitTask { goal: format!("use {SECRET}"), ..submit("run") };
+    let told = SubmitTask {
+        goal: format!("use {SECRET}"),
+        ..submit("run")
+    };
     ok(site.control.submit_task(&alice(), told).await);
     let listed = ok(site.control.list_tasks(&alice(), ListTasks::default()).await);
     assert!(!listed.to_string().contains(SECRET), "{listed}");
@@ -108,14 +119,20 @@ async fn asking_again_attaches_to_the_same_work(site: &Site) {
     let first = ok(site.control.submit_task(&alice(), keyed("a")).await);
     let again = ok(site.control.submit_task(&alice(), keyed("a")).await);
     assert_eq!(first["task_id"], again["task_id"]);
-    assert_eq!(refused(site.control.submit_task(&alice(), keyed("b")).await), "idempotency_conflict");
+    assert_eq!(
+        refused(site.control.submit_task(&alice(), keyed("b")).await),
+        "idempotency_conflict"
+    );
     // Another owner's keys are its own.
     let bob = caller("bob", &[Scope::Tasks]);
     let other = ok(site.control.submit_task(&bob, keyed("b")).await);
     assert_ne!(first["task_id"], other["task_id"]);
 
     let task_id = text(&first, "/task_id");
-    ok(site.control.upload_artifact(&alice(), file(&task_id, "job.txt", "x")).await);
+    ok(site
+        .control
+        .upload_artifact(&alice(), file(&task_id, "job.txt", "x"))
+        .await);
     let start = |task_id: &str| StartExecution {
         task_id: task_id.into(),
         idempotency_key: Some("s1".into()),
@@ -126,9 +143,18 @@ async fn asking_again_attaches_to_the_same_work(site: &Site) {
     let ids: std::collections::BTreeSet<String> = answers.into_iter().map(|answer| execution(&ok(answer))).collect();
     assert_eq!(ids.len(), 1);
     let other_task = site.task(&alice(), "run").await;
-    assert_eq!(refused(site.control.start_execution(&alice(), start(&other_task)).await), "idempotency_conflict");
-    let unkeyed = StartExecution { task_id: task_id.clone(), idempotency_key: None };
-    assert_eq!(refused(site.control.start_execution(&alice(), unkeyed.clone()).await), "already_started");
+    assert_eq!(
+        refused(site.control.start_execution(&alice(), start(&other_task)).await),
+        "idempotency_conflict"
+    );
+    let unkeyed = StartExecution {
+        task_id: task_id.clone(),
+        idempotency_key: None,
+    };
+    assert_eq!(
+        refused(site.control.start_execution(&alice(), unkeyed.clone()).await),
+        "already_started"
+    );
     // Once it has ended, the task can be executed again.
     let worker = site.work();
     let first_run = ids.first().expect("one").clone();
@@ -145,9 +171,13 @@ static SHARED: std::sync::LazyLock<Actor> = std::sync::LazyLock::new(alice);
 
 async fn what_is_not_yours_does_not_exist(site: &Site) {
     let worker = site.work();
-    site.scripted.script([Move::Leave("out/a".into(), b"a".to_vec()), Move::Exit(0)]);
+    site.scripted
+        .script([Move::Leave("out/a".into(), b"a".to_vec()), Move::Exit(0)]);
     let task_id = site.task(&alice(), "run").await;
-    let start = StartExecution { task_id: task_id.clone(), idempotency_key: None };
+    let start = StartExecution {
+        task_id: task_id.clone(),
+        idempotency_key: None,
+    };
     let id = execution(&ok(site.control.start_execution(&alice(), start.clone()).await));
     site.followed(&alice(), &id).await;
     let waiting = site.started(&alice(), "deploy").await;
@@ -157,38 +187,74 @@ async fn what_is_not_yours_does_not_exist(site: &Site) {
 
     let bob = caller("bob", &[Scope::Tasks]);
     let control = &site.control;
-    let status = GetStatus { execution_id: id.clone(), ..GetStatus::default() };
-    let cancel = CancelExecution { execution_id: id.clone(), reason: None };
-    let respond = RespondToApproval { approval_id, decision: DecisionArg::AllowOnce, reason: None };
+    let status = GetStatus {
+        execution_id: id.clone(),
+        ..GetStatus::default()
+    };
+    let cancel = CancelExecution {
+        execution_id: id.clone(),
+        reason: None,
+    };
+    let respond = RespondToApproval {
+        approval_id,
+        decision: DecisionArg::AllowOnce,
+        reason: None,
+    };
     let answers = [
         control.upload_artifact(&bob, file(&task_id, "job.txt", "evil")).await,
         control.start_execution(&bob, start).await,
         control.get_status(&bob, status).await,
-        control.get_result(&bob, GetResult { execution_id: id.clone() }).await,
+        control
+            .get_result(
+                &bob,
+                GetResult {
+                    execution_id: id.clone(),
+                },
+            )
+            .await,
         control.cancel_execution(&bob, cancel).await,
         control.respond_to_approval(&bob, respond).await,
-        control.get_result(&bob, GetResult { execution_id: "exe_nonsense".into() }).await,
+        control
+            .get_result(
+                &bob,
+                GetResult {
+                    execution_id: "exe_nonsense".into(),
+                },
+            )
+            .await,
     ];
     for answer in answers {
         assert_eq!(refused(answer), "not_found");
     }
     assert!(control.read_artifact(&bob, artifact).await.is_err());
     assert!(control.read_artifact(&alice(), artifact).await.is_ok());
-    assert_eq!(ok(control.list_tasks(&bob, ListTasks::default()).await)["tasks"], json!([]));
+    assert_eq!(
+        ok(control.list_tasks(&bob, ListTasks::default()).await)["tasks"],
+        json!([])
+    );
     // The operator at the command line sees everything.
     let all = ok(control.list_tasks(&Actor::operator(), ListTasks::default()).await);
     assert_eq!(all["tasks"].as_array().map(Vec::len), Some(2));
     // A key without the scope may do nothing.
     let nobody = caller("nobody", &[]);
-    assert_eq!(refused(control.list_tasks(&nobody, ListTasks::default()).await), "not_allowed");
+    assert_eq!(
+        refused(control.list_tasks(&nobody, ListTasks::default()).await),
+        "not_allowed"
+    );
     worker.stop().await;
 }
 
 async fn a_started_task_is_frozen(site: &Site) {
     let task_id = site.task(&alice(), "run").await;
-    let start = StartExecution { task_id: task_id.clone(), idempotency_key: None };
+    let start = StartExecution {
+        task_id: task_id.clone(),
+        idempotency_key: None,
+    };
     let started = ok(site.control.start_execution(&alice(), start).await);
-    let late = site.control.upload_artifact(&alice(), file(&task_id, "job.txt", "changed")).await;
+    let late = site
+        .control
+        .upload_artifact(&alice(), file(&task_id, "job.txt", "changed"))
+        .await;
     assert_eq!(refused(late), "already_started");
     assert!(text(&started, "/plan_digest").starts_with("sha256:"));
 }
@@ -202,21 +268,36 @@ async fn wrong_calls_are_told_what_is_wrong(site: &Site) {
     };
     let submits = [
         (with(|args| args.target_ref = "nowhere".into()), "unknown_target"),
-        (with(|args| args.execution_intent = "explode".into()), "intent_not_allowed"),
+        (
+            with(|args| args.execution_intent = "explode".into()),
+            "intent_not_allowed",
+        ),
         (with(|args| args.goal = String::new()), "invalid_argument"),
         (with(|args| args.goal = "nul\0".into()), "invalid_argument"),
         (with(|args| args.goal = "x".repeat(10_001)), "invalid_argument"),
         (with(|args| args.project_name = "two\nlines".into()), "invalid_argument"),
-        (with(|args| args.context = Some("x".repeat(100_001))), "invalid_argument"),
-        (with(|args| args.idempotency_key = Some("k".repeat(201))), "invalid_argument"),
+        (
+            with(|args| args.context = Some("x".repeat(100_001))),
+            "invalid_argument",
+        ),
+        (
+            with(|args| args.idempotency_key = Some("k".repeat(201))),
+            "invalid_argument",
+        ),
     ];
     for (args, expected) in submits {
         assert_eq!(refused(control.submit_task(&alice(), args).await), expected);
     }
     let task = ok(control.submit_task(&alice(), submit("run")).await);
-    assert!(task["plan"].is_null() && !task["needs"].as_array().expect("needs").is_empty(), "{task}");
+    assert!(
+        task["plan"].is_null() && !task["needs"].as_array().expect("needs").is_empty(),
+        "{task}"
+    );
     let task_id = text(&task, "/task_id");
-    let start = StartExecution { task_id: task_id.clone(), idempotency_key: None };
+    let start = StartExecution {
+        task_id: task_id.clone(),
+        idempotency_key: None,
+    };
     assert_eq!(refused(control.start_execution(&alice(), start).await), "not_ready");
     let upload = |change: fn(&mut UploadArtifact)| {
         let mut args = file(&task_id, "job.txt", "x");
@@ -226,24 +307,58 @@ async fn wrong_calls_are_told_what_is_wrong(site: &Site) {
     let uploads = [
         (upload(|args| args.name = "../escape".into()), "invalid_argument"),
         (upload(|args| args.name = "/etc/passwd".into()), "invalid_argument"),
-        (upload(|args| args.content_base64 = Some("eA==".into())), "invalid_argument"),
-        (upload(|args| (args.content, args.content_base64) = (None, Some("no!".into()))), "invalid_argument"),
-        (upload(|args| args.digest = Some("sha256:zz".into())), "invalid_argument"),
-        (upload(|args| args.digest = Some(format!("sha256:{}", "0".repeat(64)))), "digest_mismatch"),
+        (
+            upload(|args| args.content_base64 = Some("eA==".into())),
+            "invalid_argument",
+        ),
+        (
+            upload(|args| (args.content, args.content_base64) = (None, Some("no!".into()))),
+            "invalid_argument",
+        ),
+        (
+            upload(|args| args.digest = Some("sha256:zz".into())),
+            "invalid_argument",
+        ),
+        (
+            upload(|args| args.digest = Some(format!("sha256:{}", "0".repeat(64)))),
+            "digest_mismatch",
+        ),
         (upload(|args| args.name = "p.tar.gz".into()), "invalid_argument"),
-        (upload(|args| (args.offset, args.last) = (Some(5), Some(true))), "invalid_argument"),
+        (
+            upload(|args| (args.offset, args.last) = (Some(5), Some(true))),
+            "invalid_argument",
+        ),
     ];
     for (args, expected) in uploads {
         let shown = format!("{args:?}");
-        assert_eq!(refused(control.upload_artifact(&alice(), args).await), expected, "{shown}");
+        assert_eq!(
+            refused(control.upload_artifact(&alice(), args).await),
+            expected,
+            "{shown}"
+        );
     }
     // None of it left anything behind.
     let good = ok(control.upload_artifact(&alice(), file(&task_id, "job.txt", "x")).await);
     assert_eq!(good["needs"], json!([]));
-    let id = execution(&ok(control.start_execution(&alice(), StartExecution { task_id, idempotency_key: None }).await));
-    let status = |cursor: &str| GetStatus { execution_id: id.clone(), cursor: Some(cursor.into()), ..GetStatus::default() };
+    let id = execution(&ok(control
+        .start_execution(
+            &alice(),
+            StartExecution {
+                task_id,
+                idempotency_key: None,
+            },
+        )
+        .await));
+    let status = |cursor: &str| GetStatus {
+        execution_id: id.clone(),
+        cursor: Some(cursor.into()),
+        ..GetStatus::default()
+    };
     for cursor in ["x", "99999.running.0", "-1.queued.0"] {
-        assert_eq!(refused(control.get_status(&alice(), status(cursor)).await), "invalid_argument");
+        assert_eq!(
+            refused(control.get_status(&alice(), status(cursor)).await),
+            "invalid_argument"
+        );
     }
 }
 
@@ -258,21 +373,41 @@ async fn uploads_in_parts(site: &Site) {
     let control = &site.control;
     let first = ok(control.upload_artifact(&alice(), part("hello ", 0, false)).await);
     assert_eq!(first["next_offset"], 6);
-    assert_eq!(refused(control.upload_artifact(&alice(), part("x", 9, false)).await), "invalid_argument");
+    assert_eq!(
+        refused(control.upload_artifact(&alice(), part("x", 9, false)).await),
+        "invalid_argument"
+    );
     // The same part again: its answer got lost.
-    assert_eq!(ok(control.upload_artifact(&alice(), part("hello ", 0, false)).await)["next_offset"], 6);
+    assert_eq!(
+        ok(control.upload_artifact(&alice(), part("hello ", 0, false)).await)["next_offset"],
+        6
+    );
     let whole = ok(control.upload_artifact(&alice(), part("world", 6, true)).await);
-    assert_eq!(whole["artifact"]["digest"], clawhand::domain::Digest::of(b"hello world").to_string());
+    assert_eq!(
+        whole["artifact"]["digest"],
+        clawhand::domain::Digest::of(b"hello world").to_string()
+    );
     assert_eq!(whole["needs"], json!([]));
 }
 
 async fn work_that_says_no_is_failed(site: &Site) {
     let worker = site.work();
     site.scripted.script([Move::Exit(3)]);
-    site.scripted.script([Move::End(ExitReport { signal: Some(11), ..ExitReport::default() })]);
+    site.scripted.script([Move::End(ExitReport {
+        signal: Some(11),
+        ..ExitReport::default()
+    })]);
     let exec_error = Some("no such program".to_owned());
-    site.scripted.script([Move::End(ExitReport { exit_code: Some(127), exec_error, ..ExitReport::default() })]);
-    for (code, words) in [(json!(3), "exit code 3"), (Value::Null, "signal 11"), (json!(127), "no such program")] {
+    site.scripted.script([Move::End(ExitReport {
+        exit_code: Some(127),
+        exec_error,
+        ..ExitReport::default()
+    })]);
+    for (code, words) in [
+        (json!(3), "exit code 3"),
+        (Value::Null, "signal 11"),
+        (json!(127), "no such program"),
+    ] {
         let id = execution(&site.started(&alice(), "run").await);
         site.followed(&alice(), &id).await;
         let result = result(site, &alice(), &id).await;
@@ -286,7 +421,11 @@ async fn work_that_says_no_is_failed(site: &Site) {
 
 async fn a_step_that_runs_too_long_is_timed_out(site: &Site) {
     let worker = site.work();
-    site.scripted.script([Move::End(ExitReport { signal: Some(15), timed_out: true, ..ExitReport::default() })]);
+    site.scripted.script([Move::End(ExitReport {
+        signal: Some(15),
+        timed_out: true,
+        ..ExitReport::default()
+    })]);
     let id = execution(&site.started(&alice(), "run").await);
     let (_, status) = site.followed(&alice(), &id).await;
     assert_eq!(status["state"], "timed_out");
@@ -295,14 +434,24 @@ async fn a_step_that_runs_too_long_is_timed_out(site: &Site) {
 }
 
 async fn a_cancel_ends_what_waits_and_what_runs(site: &Site) {
-    let cancel = |id: &str| CancelExecution { execution_id: id.into(), reason: Some("enough".into()) };
+    let cancel = |id: &str| CancelExecution {
+        execution_id: id.into(),
+        reason: Some("enough".into()),
+    };
     let waiting = execution(&site.started(&alice(), "run").await);
-    assert_eq!(ok(site.control.cancel_execution(&alice(), cancel(&waiting)).await)["state"], "cancelled");
+    assert_eq!(
+        ok(site.control.cancel_execution(&alice(), cancel(&waiting)).await)["state"],
+        "cancelled"
+    );
     let asked = execution(&site.started(&alice(), "deploy").await);
-    assert_eq!(ok(site.control.cancel_execution(&alice(), cancel(&asked)).await)["state"], "cancelled");
+    assert_eq!(
+        ok(site.control.cancel_execution(&alice(), cancel(&asked)).await)["state"],
+        "cancelled"
+    );
 
     let worker = site.work();
-    site.scripted.script([Move::Print(b"begun\n".to_vec()), Move::Wait("never")]);
+    site.scripted
+        .script([Move::Print(b"begun\n".to_vec()), Move::Wait("never")]);
     let running = execution(&site.started(&alice(), "run").await);
     site.scripted.until(|scripted| scripted.started().len() == 1).await;
     ok(site.control.cancel_execution(&alice(), cancel(&running)).await);
@@ -310,14 +459,24 @@ async fn a_cancel_ends_what_waits_and_what_runs(site: &Site) {
     assert_eq!(status["state"], "cancelled");
     assert_eq!(site.scripted.cancelled().len(), 1);
     // Of what has ended, a cancel tells how it ended.
-    assert_eq!(ok(site.control.cancel_execution(&alice(), cancel(&running)).await)["state"], "cancelled");
-    assert_eq!(site.scripted.start_calls(), 1, "what was cancelled while it waited never ran");
+    assert_eq!(
+        ok(site.control.cancel_execution(&alice(), cancel(&running)).await)["state"],
+        "cancelled"
+    );
+    assert_eq!(
+        site.scripted.start_calls(),
+        1,
+        "what was cancelled while it waited never ran"
+    );
     worker.stop().await;
 }
 
 async fn what_is_lost_is_unknown_and_never_runs_twice(site: &Site) {
     let worker = site.work();
-    site.scripted.script([Move::Print(b"half\n".to_vec()), Move::Lose("the supervisor was lost".into())]);
+    site.scripted.script([
+        Move::Print(b"half\n".to_vec()),
+        Move::Lose("the supervisor was lost".into()),
+    ]);
     let id = execution(&site.started(&alice(), "run").await);
     let (log, status) = site.followed(&alice(), &id).await;
     assert_eq!(status["state"], "unknown");
@@ -327,7 +486,8 @@ async fn what_is_lost_is_unknown_and_never_runs_twice(site: &Site) {
     let id = execution(&site.started(&alice(), "run").await);
     let (_, status) = site.followed(&alice(), &id).await;
     assert_eq!(status["state"], "infra_failed");
-    site.scripted.fail_prepare(ExecutorError::Refused("no space for it".into()));
+    site.scripted
+        .fail_prepare(ExecutorError::Refused("no space for it".into()));
     let id = execution(&site.started(&alice(), "run").await);
     let (_, status) = site.followed(&alice(), &id).await;
     assert_eq!(status["state"], "infra_failed");
@@ -349,12 +509,21 @@ async fn what_may_be_repeated_is_started_again(site: &Site) {
 async fn a_target_out_of_reach_is_waited_for(site: &Site) {
     let worker = site.work();
     site.scripted.fail_start(ExecutorError::Unreachable("cut".into()));
-    site.scripted.script([Move::Print(b"a".to_vec()), Move::Unreachable(2), Move::Print(b"b\n".to_vec()), Move::Exit(0)]);
+    site.scripted.script([
+        Move::Print(b"a".to_vec()),
+        Move::Unreachable(2),
+        Move::Print(b"b\n".to_vec()),
+        Move::Exit(0),
+    ]);
     let id = execution(&site.started(&alice(), "run").await);
     let (log, status) = site.followed(&alice(), &id).await;
     assert_eq!(status["state"], "succeeded");
     assert!(log.ends_with("\nab\n"), "{log}");
-    assert_eq!(site.scripted.started().len(), 1, "one attempt, whatever it took to reach it");
+    assert_eq!(
+        site.scripted.started().len(),
+        1,
+        "one attempt, whatever it took to reach it"
+    );
     worker.stop().await;
 }
 
@@ -384,7 +553,12 @@ async fn a_worker_that_stops_hands_over(site: &Site) {
 async fn until_logged(site: &Site, id: &str, tail: &str) {
     let (mut log, mut cursor) = (String::new(), None);
     while !log.ends_with(tail) {
-        let ask = GetStatus { execution_id: id.into(), cursor, wait_ms: Some(20_000), max_bytes: None };
+        let ask = GetStatus {
+            execution_id: id.into(),
+            cursor,
+            wait_ms: Some(20_000),
+            max_bytes: None,
+        };
         let status = ok(site.control.get_status(&alice(), ask).await);
         log += status["log"]["text"].as_str().expect("text");
         assert_ne!(status["log"]["done"], true, "ended before it logged {tail:?}: {log}");
@@ -394,7 +568,11 @@ async fn until_logged(site: &Site, id: &str, tail: &str) {
 
 async fn a_worker_that_dies_is_taken_over_from(site: &Site) {
     // The first worker lives in a runtime of its own, which is torn down like a process that is killed.
-    let doomed = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime");
+    let doomed = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
+        .expect("a runtime");
     let home = site.another().await;
     let other = home.clone();
     doomed.spawn(async move {
@@ -424,32 +602,62 @@ async fn a_worker_that_dies_is_taken_over_from(site: &Site) {
 
 async fn a_person_decides(site: &Site) {
     let worker = site.work();
-    let respond = |id: &str, decision| RespondToApproval { approval_id: id.into(), decision, reason: None };
+    let respond = |id: &str, decision| RespondToApproval {
+        approval_id: id.into(),
+        decision,
+        reason: None,
+    };
     let control = &site.control;
     let started = site.started(&alice(), "deploy").await;
     assert_eq!(started["state"], "awaiting_approval");
     let (id, approval) = (execution(&started), text(&started, "/approval/id"));
     // Neither who asked, nor its double with the scope, nor a model at the operator's own stdio.
     for requester in [alice(), caller("alice", &[Scope::Tasks, Scope::Approve])] {
-        let answer = control.respond_to_approval(&requester, respond(&approval, DecisionArg::AllowOnce)).await;
+        let answer = control
+            .respond_to_approval(&requester, respond(&approval, DecisionArg::AllowOnce))
+            .await;
         assert_eq!(refused(answer), "not_allowed");
     }
     let stdio = Actor::local_model("any");
-    assert_eq!(refused(control.respond_to_approval(&stdio, respond(&approval, DecisionArg::AllowOnce)).await), "not_found");
+    assert_eq!(
+        refused(
+            control
+                .respond_to_approval(&stdio, respond(&approval, DecisionArg::AllowOnce))
+                .await
+        ),
+        "not_found"
+    );
     let own = site.started(&stdio, "deploy").await;
     let own_approval = text(&own, "/approval/id");
-    let answer = control.respond_to_approval(&stdio, respond(&own_approval, DecisionArg::AllowAlways)).await;
+    let answer = control
+        .respond_to_approval(&stdio, respond(&own_approval, DecisionArg::AllowAlways))
+        .await;
     assert_eq!(refused(answer), "not_allowed");
     assert_eq!(site.scripted.start_calls(), 0, "nothing runs unasked");
 
     let carol = caller("carol", &[Scope::Approve]);
-    let answered = ok(control.respond_to_approval(&carol, respond(&approval, DecisionArg::AllowOnce)).await);
-    assert_eq!(answered, json!({"approval": {"state": "allowed"}, "execution": {"state": "queued"}}));
+    let answered = ok(control
+        .respond_to_approval(&carol, respond(&approval, DecisionArg::AllowOnce))
+        .await);
+    assert_eq!(
+        answered,
+        json!({"approval": {"state": "allowed"}, "execution": {"state": "queued"}})
+    );
     let (_, status) = site.followed(&alice(), &id).await;
     assert_eq!(status["state"], "succeeded");
-    assert_eq!(refused(control.respond_to_approval(&carol, respond(&approval, DecisionArg::Deny)).await), "already_ended");
+    assert_eq!(
+        refused(
+            control
+                .respond_to_approval(&carol, respond(&approval, DecisionArg::Deny))
+                .await
+        ),
+        "already_ended"
+    );
 
-    let no = RespondToApproval { reason: Some("not today".into()), ..respond(&own_approval, DecisionArg::Deny) };
+    let no = RespondToApproval {
+        reason: Some("not today".into()),
+        ..respond(&own_approval, DecisionArg::Deny)
+    };
     ok(control.respond_to_approval(&Actor::operator(), no).await);
     let denied = result(site, &stdio, &execution(&own)).await;
     assert_eq!(denied["state"], "denied");
@@ -462,8 +670,15 @@ async fn an_approval_lapses(site: &Site) {
     let started = site.started(&alice(), "deploy").await;
     site.later(11 * 60_000);
     let approval = text(&started, "/approval/id");
-    let late = RespondToApproval { approval_id: approval, decision: DecisionArg::AllowOnce, reason: None };
-    assert_eq!(refused(site.control.respond_to_approval(&Actor::operator(), late).await), "already_ended");
+    let late = RespondToApproval {
+        approval_id: approval,
+        decision: DecisionArg::AllowOnce,
+        reason: None,
+    };
+    assert_eq!(
+        refused(site.control.respond_to_approval(&Actor::operator(), late).await),
+        "already_ended"
+    );
     let worker = site.work();
     let (_, status) = site.followed(&alice(), &execution(&started)).await;
     assert_eq!(status["state"], "expired");
@@ -474,7 +689,10 @@ async fn an_approval_lapses(site: &Site) {
 async fn a_lasting_answer_covers_exactly_that_plan(site: &Site) {
     let worker = site.work();
     let task_id = site.task(&alice(), "deploy").await;
-    let start = StartExecution { task_id, idempotency_key: None };
+    let start = StartExecution {
+        task_id,
+        idempotency_key: None,
+    };
     let started = ok(site.control.start_execution(&alice(), start.clone()).await);
     let always = RespondToApproval {
         approval_id: text(&started, "/approval/id"),
@@ -489,9 +707,18 @@ async fn a_lasting_answer_covers_exactly_that_plan(site: &Site) {
     // Other files are another plan; another owner has no share in the answer.
     let other = ok(site.control.submit_task(&alice(), submit("deploy")).await);
     let other = text(&other, "/task_id");
-    ok(site.control.upload_artifact(&alice(), file(&other, "job.txt", "something else")).await);
-    let start = StartExecution { task_id: other, idempotency_key: None };
-    assert_eq!(ok(site.control.start_execution(&alice(), start).await)["state"], "awaiting_approval");
+    ok(site
+        .control
+        .upload_artifact(&alice(), file(&other, "job.txt", "something else"))
+        .await);
+    let start = StartExecution {
+        task_id: other,
+        idempotency_key: None,
+    };
+    assert_eq!(
+        ok(site.control.start_execution(&alice(), start).await)["state"],
+        "awaiting_approval"
+    );
     let bob = caller("bob", &[Scope::Tasks]);
     assert_eq!(site.started(&bob, "deploy").await["state"], "awaiting_approval");
     worker.stop().await;
@@ -499,10 +726,20 @@ async fn a_lasting_answer_covers_exactly_that_plan(site: &Site) {
 
 async fn status_waits_for_news(site: &Site) {
     let worker = site.work();
-    site.scripted.script([Move::Print(b"a\n".to_vec()), Move::Wait("news"), Move::Print(b"b\n".to_vec()), Move::Exit(0)]);
+    site.scripted.script([
+        Move::Print(b"a\n".to_vec()),
+        Move::Wait("news"),
+        Move::Print(b"b\n".to_vec()),
+        Move::Exit(0),
+    ]);
     let id = execution(&site.started(&alice(), "run").await);
     until_logged(site, &id, "a\n").await;
-    let look = |cursor: Option<String>, wait_ms| GetStatus { execution_id: id.clone(), cursor, wait_ms, max_bytes: None };
+    let look = |cursor: Option<String>, wait_ms| GetStatus {
+        execution_id: id.clone(),
+        cursor,
+        wait_ms,
+        max_bytes: None,
+    };
     let seen = ok(site.control.get_status(&alice(), look(None, None)).await);
     let cursor = Some(text(&seen, "/log/next_cursor"));
     let actor = alice();
@@ -524,12 +761,25 @@ async fn tasks_are_listed_in_pages(site: &Site) {
         ok(site.control.submit_task(&alice(), submit("run")).await);
     }
     site.started(&alice(), "run").await;
-    let list = |state: Option<&str>, limit, cursor| ListTasks { state: state.map(str::to_owned), limit, cursor };
+    let list = |state: Option<&str>, limit, cursor| ListTasks {
+        state: state.map(str::to_owned),
+        limit,
+        cursor,
+    };
     let mut ids = Vec::new();
     let mut cursor = None;
     loop {
-        let page = ok(site.control.list_tasks(&alice(), list(None, Some(4), cursor.clone())).await);
-        ids.extend(page["tasks"].as_array().expect("tasks").iter().map(|task| text(task, "/task_id")));
+        let page = ok(site
+            .control
+            .list_tasks(&alice(), list(None, Some(4), cursor.clone()))
+            .await);
+        ids.extend(
+            page["tasks"]
+                .as_array()
+                .expect("tasks")
+                .iter()
+                .map(|task| text(task, "/task_id")),
+        );
         match page["next_cursor"].as_str() {
             Some(next) => cursor = Some(next.to_owned()),
             None => break,
@@ -537,10 +787,21 @@ async fn tasks_are_listed_in_pages(site: &Site) {
     }
     assert_eq!(ids.len(), 6);
     assert!(ids.is_sorted_by(|a, b| a > b), "newest first, none twice: {ids:?}");
-    let queued = ok(site.control.list_tasks(&alice(), list(Some("queued"), None, None)).await);
+    let queued = ok(site
+        .control
+        .list_tasks(&alice(), list(Some("queued"), None, None))
+        .await);
     assert_eq!(queued["tasks"].as_array().map(Vec::len), Some(1));
-    let wrong = [list(Some("flying"), None, None), list(None, Some(0), None), list(None, Some(101), None), list(None, None, Some("x".into()))];
+    let wrong = [
+        list(Some("flying"), None, None),
+        list(None, Some(0), None),
+        list(None, Some(101), None),
+        list(None, None, Some("x".into())),
+    ];
     for args in wrong {
-        assert_eq!(refused(site.control.list_tasks(&alice(), args).await), "invalid_argument");
+        assert_eq!(
+            refused(site.control.list_tasks(&alice(), args).await),
+            "invalid_argument"
+        );
     }
 }

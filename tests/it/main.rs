@@ -7,15 +7,25 @@
     reason = "clippy.toml allows these in functions that are tests; here what tests share is test code, too"
 )]
 
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test that can't go on panics; clippy.toml allows it only within test functions"
+)]
+
 mod archive;
+mod database;
 mod executors;
 mod flow;
 mod mcp;
 mod mistakes;
 mod planning;
 mod recipes;
+mod blobs;
 mod redact;
 mod resolution;
 mod results;
 mod site;
+mod store;
 mod tidy;

@@ -195,7 +195,7 @@ const CHOICES: &[(&str, Files, &str)] = &[
     (
         "test",
         &[("pyproject.toml", WITH_TEST)],
-        "python/venv: environment-shared install-pytest test",
+        "python/venv: environment-shared install-pytest test-in-place",
     ),
     (
         "build",
@@ -269,7 +269,7 @@ const CHOICES: &[(&str, Files, &str)] = &[
             ("pyproject.toml", PYPROJECT),
             ("package.json", NODE_TEST),
         ],
-        "python/venv: environment-shared install-pytest test",
+        "python/venv: environment-shared install-pytest test-in-place",
     ),
     ("test", &[("README.md", "")], "needs no_recipe"),
     ("test", &[], "needs project_files"),
@@ -321,6 +321,23 @@ fn facts_choose_the_variant() {
     assert_eq!(lint.plan().expect_err("no shellcheck").hint, "install shellcheck");
     lint.task.execution_intent = "check".to_owned();
     assert_eq!(lint.outline(), "shell/bash: check");
+}
+
+#[test]
+fn a_variant_may_ask_for_a_capability() {
+    let mut case = Case::new("run", &[("run.sh", "")]);
+    let shell = case.recipes.iter_mut().find(|r| r.name == "shell").expect("shell");
+    shell
+        .variants
+        .iter_mut()
+        .for_each(|variant| variant.capabilities = vec!["gpu".to_owned()]);
+    let refusal = case.plan().expect_err("no gpu");
+    assert_eq!(
+        refusal.message,
+        "the target lacks what the recipe shell needs: the capability gpu"
+    );
+    case.target.capabilities = vec!["gpu".to_owned()];
+    assert_eq!(case.outline(), "shell/bash: run");
 }
 
 #[test]

@@ -95,6 +95,28 @@ fn the_shipped_targets_and_recipes_are_good() {
 }
 
 #[test]
+fn the_built_in_recipes_are_the_shipped_ones() {
+    let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("targets");
+    let built_in = loaded(&[]).expect("loads").recipes;
+    assert_eq!(built_in, inventory::load(&shipped).expect("loads").recipes);
+}
+
+#[test]
+fn the_examples_of_the_reference_are_good() {
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/TARGETS.md");
+    let page = fs::read_to_string(page).expect("reads");
+    let mut examples = page
+        .split("```toml\n")
+        .skip(1)
+        .map(|rest| rest.split("```").next().unwrap_or_default());
+    let (target, recipe) = (examples.next().expect("a target"), examples.next().expect("a recipe"));
+    assert_eq!(
+        told(&[("vault-staging.toml", target), ("recipes/terraform.toml", recipe)]),
+        [""; 0]
+    );
+}
+
+#[test]
 fn every_key_of_a_target_is_read() {
     let snapshot = loaded(&[(
         "full.toml",

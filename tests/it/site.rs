@@ -15,7 +15,7 @@ use clawhand::lifecycle::Lifecycle;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::store::Base;
+use crate::database::Base;
 
 /// What every step of the target `lab` finds in its environment, and no caller may read.
 pub const SECRET: &str = "correct-horse-battery-staple";
@@ -91,7 +91,14 @@ impl Site {
         let scripted = Scripted::new();
         let home = Arc::new(open(dir.path(), &base, &now, &scripted).await);
         let control = home.control(Some("http://clawhand.test".into()));
-        Self { control, scripted, home, now, base, dir }
+        Self {
+            control,
+            scripted,
+            home,
+            now,
+            base,
+            dir,
+        }
     }
 
     /// The same installation in another process: the same database, artifacts and clock, nothing else shared.
@@ -121,7 +128,16 @@ impl Site {
     /// An execution of a new task of `actor`.
     pub async fn started(&self, actor: &Actor, intent: &str) -> Value {
         let task_id = self.task(actor, intent).await;
-        ok(self.control.start_execution(actor, StartExecution { task_id, idempotency_key: None }).await)
+        ok(self
+            .control
+            .start_execution(
+                actor,
+                StartExecution {
+                    task_id,
+                    idempotency_key: None,
+                },
+            )
+            .await)
     }
 
     /// Follows an execution to its end: the whole log and the last status.
@@ -145,7 +161,9 @@ impl Site {
 
     /// Ends it; a database that was made for it goes.
     pub async fn end(self) {
-        let Self { home, control, base, .. } = self;
+        let Self {
+            home, control, base, ..
+        } = self;
         drop(control);
         home.store.clone().close().await;
         base.end().await;
@@ -164,7 +182,10 @@ impl Worker {
         home.start_listening(&lifecycle);
         home.start_worker(&lifecycle, None);
         let run = lifecycle.clone();
-        #[expect(clippy::disallowed_methods, reason = "the test owns this task and waits for it in `stop`")]
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "the test owns this task and waits for it in `stop`"
+        )]
         let stopped = tokio::spawn(async move { run.run().await });
         Self { lifecycle, stopped }
     }
@@ -180,7 +201,10 @@ async fn open(dir: &Path, base: &Base, now: &Arc<AtomicI64>, scripted: &Scripted
     let config = Config {
         data: dir.join("data"),
         targets: dir.join("targets"),
-        database: clawhand::config::Database { url: base.url().to_owned(), max_connections: 5 },
+        database: clawhand::config::Database {
+            url: base.url().to_owned(),
+            max_connections: 5,
+        },
         ..Config::default()
     };
     let environment = Environment::from_iter([
@@ -257,7 +281,9 @@ pub fn refused(answer: Answer) -> &'static str {
 /// The text at `pointer`.
 pub fn text(value: &Value, pointer: &str) -> String {
     let found = value.pointer(pointer).and_then(Value::as_str);
-    found.unwrap_or_else(|| panic!("no text at {pointer} in {value}")).to_owned()
+    found
+        .unwrap_or_else(|| panic!("no text at {pointer} in {value}"))
+        .to_owned()
 }
 
 /// Makes of `async fn name(site: &Site)` a test on each database.
@@ -266,7 +292,7 @@ macro_rules! on_both_sites {
         mod sqlite {
             $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn $name() {
-                let site = $crate::site::Site::new($crate::store::Base::sqlite()).await;
+                let site = $crate::site::Site::new($crate::database::Base::sqlite()).await;
                 super::$name(&site).await;
                 site.end().await;
             })*
@@ -274,8 +300,8 @@ macro_rules! on_both_sites {
         mod postgres {
             $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn $name() {
-                let Some(cluster) = $crate::store::cluster() else { return };
-                let site = $crate::site::Site::new($crate::store::Base::postgres(&cluster).await).await;
+                let Some(cluster) = $crate::database::cluster() else { return };
+                let site = $crate::site::Site::new($crate::database::Base::postgres(&cluster).await).await;
                 super::$name(&site).await;
                 site.end().await;
             })*

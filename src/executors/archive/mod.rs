@@ -80,12 +80,20 @@ pub enum ArchiveError {
 }
 
 /// What is inside, as it would lie in the workspace.
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "the place where the file stands moves: it is used up"
+)]
 pub fn list(file: File, kind: ArchiveKind, limits: &ArchiveLimits) -> Result<Listing, ArchiveError> {
     Ok(survey(&file, kind, limits)?.listing())
 }
 
 /// Unpacks into `dest`, which is made if it isn't there. What lies there already is replaced where the archive has a
 /// file of the same name; a folder is never replaced.
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "the place where the file stands moves: it is used up"
+)]
 pub fn unpack(file: File, kind: ArchiveKind, dest: &Path, limits: &ArchiveLimits) -> Result<(), ArchiveError> {
     let tree = survey(&file, kind, limits)?;
     let mut ground = lay::Ground::open(dest)?;

@@ -83,6 +83,17 @@ impl Tar {
         self
     }
 
+    /// A file whose name is told as Python and modern tar tell long ones.
+    pub(crate) fn pax_file(mut self, name: &str, content: &[u8]) -> Self {
+        let record = (1..)
+            .map(|size| format!("{size} path={name}\n"))
+            .find(|r| r.starts_with(&format!("{} ", r.len())));
+        let record = record.expect("has a size");
+        self.named(b"PaxHeaders/x", b"", EntryType::XHeader, record.len() as u64);
+        self.content(record.as_bytes());
+        self.file("short", content)
+    }
+
     pub(crate) fn bytes(mut self) -> Vec<u8> {
         self.bytes.extend([0; 1024]);
         self.bytes
