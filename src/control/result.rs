@@ -68,7 +68,8 @@ impl Control {
 
     /// The content of a short text, while there is room.
     async fn inline_text(&self, artifact: &Artifact, room: &mut u64) -> Result<Option<String>, Refusal> {
-        if artifact.size > INLINE || artifact.size > *room || !artifact.media_type.starts_with("text/") {
+        let is_text = artifact.media_type.starts_with("text/") || artifact.media_type == "application/json";
+        if artifact.size > INLINE || artifact.size > *room || !is_text {
             return Ok(None);
         }
         let bytes = self.blobs().read(artifact.digest, INLINE).await?;
