@@ -26,6 +26,7 @@ mod blobs;
 mod redact;
 mod resolution;
 mod results;
+mod server;
 mod site;
 mod store;
 mod tidy;
