@@ -5,7 +5,10 @@
 
 mod caller;
 mod gate;
+mod keys;
 mod killed;
+mod links;
+mod output;
 mod place;
 mod process;
 

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex};
 
 use nix::sys::signal::Signal;
 use serde_json::Value;
+use sqlx::{Connection as _, PgConnection};
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::process::{Child, ChildStderr, Command};
@@ -269,6 +270,27 @@ impl Place {
         }
         assert_eq!(found.len(), 1, "one attempt runs in {}", attempts.display());
         i32::try_from(found[0]).expect("fits")
+    }
+
+    /// Everything that the tables of the PostgreSQL database say; on SQLite they are a file in the data folder.
+    pub async fn stored(&self) -> String {
+        if self.url.is_empty() {
+            return String::new();
+        }
+        let mut conn = PgConnection::connect(&self.url).await.expect("connects");
+        let tables: Vec<String> =
+            sqlx::query_scalar("SELECT table_name::text FROM information_schema.tables WHERE table_schema = 'public'")
+                .fetch_all(&mut conn)
+                .await
+                .expect("lists");
+        let mut all = String::new();
+        for table in tables {
+            let rows = sqlx::AssertSqlSafe(format!("SELECT row_to_json(t)::text FROM {table} t"));
+            let rows: Vec<String> = sqlx::query_scalar(rows).fetch_all(&mut conn).await.expect("reads");
+            all += &rows.join("\n");
+        }
+        assert!(all.contains("story"), "there is something in the tables");
+        all
     }
 
     /// Ends the installation. Its servers were stopped; nothing of it may be left, and callers saw nothing private.
