@@ -103,3 +103,8 @@ impl Drop for StopOnPanic {
 pub fn private_files() {
     nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o077));
 }
+
+/// Whether this process may do everything.
+pub fn is_root() -> bool {
+    nix::unistd::geteuid().is_root()
+}

@@ -138,6 +138,7 @@ impl Home {
             grace: worker.grace.0,
             unreachable: worker.unreachable.0,
             scratch: self.config.data.join("scratch"),
+            presence: self.config.data.join("workers"),
             only,
             retention: self.config.retention.after.0,
         };

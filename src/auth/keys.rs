@@ -21,6 +21,17 @@ const BELIEVED: Duration = Duration::from_secs(1);
 /// The most keys that are remembered at once.
 const REMEMBERED: usize = 10_000;
 
+/// Why a key can't be made.
+#[derive(Debug, thiserror::Error)]
+pub enum KeyError {
+    /// The store can't take it.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The system gives no random bytes.
+    #[error("the system gives no random bytes: {0}")]
+    Random(getrandom::Error),
+}
+
 /// A key that was just made.
 #[derive(Debug)]
 pub struct NewKey {
@@ -62,9 +73,9 @@ impl Keys {
     ///
     /// # Errors
     /// When the store can't take it or the system has no random bytes.
-    pub async fn create(&self, name: &str, scopes: Vec<Scope>, expires: Option<Duration>) -> anyhow::Result<NewKey> {
+    pub async fn create(&self, name: &str, scopes: Vec<Scope>, expires: Option<Duration>) -> Result<NewKey, KeyError> {
         let mut bytes = [0; 32];
-        getrandom::fill(&mut bytes).map_err(|error| anyhow::anyhow!("no random bytes: {error}"))?;
+        getrandom::fill(&mut bytes).map_err(KeyError::Random)?;
         let secret = format!("{PREFIX}{}", URL_SAFE_NO_PAD.encode(bytes));
         let now = self.clock.now();
         let key = Key {

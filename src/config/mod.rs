@@ -389,7 +389,7 @@ pub(crate) fn without_password(url: &str) -> String {
 
 /// Where data is kept when nobody says: a system service has its place, a person theirs.
 fn default_data(environment: &Environment) -> PathBuf {
-    if nix::unistd::geteuid().is_root() {
+    if crate::lifecycle::is_root() {
         return "/var/lib/clawhand".into();
     }
     match (environment.get("XDG_DATA_HOME"), environment.get("HOME")) {

@@ -18,6 +18,8 @@ const REFERENCE: usize = 300;
 const CONTEXT: usize = 100_000;
 /// The longest idempotency key.
 pub(super) const KEY: usize = 200;
+/// The client's own name is cut there.
+const CLIENT: usize = 100;
 /// All inputs together, as JSON, in bytes.
 const INPUTS: usize = 64 * 1024;
 
@@ -38,7 +40,7 @@ impl Control {
         let task = Task {
             id: TaskId::random(),
             owner: actor.subject.clone(),
-            client: actor.client.clone(),
+            client: actor.client.chars().filter(|c| !c.is_control()).take(CLIENT).collect(),
             target: target.name.clone(),
             idempotency_key: key,
             request_digest: request_digest(&spec),

@@ -4,6 +4,7 @@ use tokio::io::AsyncReadExt as _;
 
 use super::Halt;
 use super::driver::{Driver, Place};
+use crate::blobs::BlobError;
 use crate::domain::plan::ResultReader;
 use crate::domain::{Artifact, ArtifactId, ArtifactRole, Listing, PlanStep, StepState, TestSummary};
 use crate::executors::{AttemptState, CollectLimit, CollectedFile, Handle};
@@ -18,6 +19,15 @@ const REPORT: u64 = 64 * 1024 * 1024;
 const CHUNK: usize = 256 * 1024;
 /// How long one look at finished output may take.
 const LOOK: std::time::Duration = std::time::Duration::from_secs(10);
+
+/// Why an output can't be kept.
+#[derive(Debug, thiserror::Error)]
+enum KeepError {
+    #[error("read it: {0}")]
+    Read(#[from] std::io::Error),
+    #[error("store it: {0}")]
+    Store(#[from] BlobError),
+}
 
 impl Driver {
     /// Outputs and test results. What can't be read is left out and logged: the work itself is over, and its exit
@@ -80,7 +90,7 @@ impl Driver {
         place: &Place,
         file: CollectedFile,
         readers: &mut [(usize, Reader)],
-    ) -> anyhow::Result<Artifact> {
+    ) -> Result<Artifact, KeepError> {
         let wanted = readers
             .iter()
             .any(|(index, _)| reports(&self.execution.plan.steps[*index], &file.name));

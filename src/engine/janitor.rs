@@ -28,6 +28,7 @@ impl Engine {
                 () = stop.cancelled() => return,
             }
             self.expire_approvals().await;
+            self.free_departed().await;
             if round.is_multiple_of(PURGE_ROUNDS) {
                 self.remove_leftovers().await;
                 self.forget_uploads().await;

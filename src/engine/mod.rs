@@ -8,6 +8,7 @@ mod collect;
 mod driver;
 mod janitor;
 mod outcome;
+mod presence;
 mod step;
 mod worker;
 
@@ -37,6 +38,8 @@ pub struct EngineSettings {
     pub unreachable: Duration,
     /// A folder on this machine for inputs on their way into a workspace.
     pub scratch: PathBuf,
+    /// A folder on this machine in which its workers say that they live.
+    pub presence: PathBuf,
     /// Drive this execution alone, as `clawhand run` does.
     pub only: Option<ExecutionId>,
     /// Tasks are deleted this long after their last activity.

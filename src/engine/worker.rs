@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Engine;
 use super::driver::Driver;
+use super::presence::Presence;
 use crate::domain::{Execution, ExecutionId};
 use crate::store::{Claim, Lease, StoreError, Topic};
 
@@ -46,6 +47,10 @@ impl Held {
 impl Engine {
     /// Works until `stop` is cancelled, then lets go of every execution and returns.
     pub async fn run(self, stop: CancellationToken) {
+        // Without it others wait until the leases run out; nothing else depends on it.
+        let _presence = Presence::announce(&self.0.settings.presence, &self.0.settings.worker)
+            .inspect_err(|error| tracing::warn!(%error, "this worker can't say that it lives"));
+        self.free_departed().await;
         let mut drivers = JoinSet::new();
         let mut queue = self.0.rooms.store.changes().watch(Topic::Queue);
         let mut pulse = tokio::time::interval(self.0.settings.lease / 3);
@@ -64,6 +69,23 @@ impl Engine {
             note(ended);
         }
         tracing::info!(worker = self.0.settings.worker, "worker stopped");
+    }
+
+    /// Frees the leases of workers on this machine whose processes are gone.
+    pub(super) async fn free_departed(&self) {
+        let departed = match Presence::departed(&self.0.settings.presence) {
+            Ok(departed) => departed,
+            Err(error) => return tracing::debug!(%error, "departed workers can't be looked for"),
+        };
+        for departed in departed {
+            match self.0.rooms.store.leases_free(&departed.worker).await {
+                Ok(freed) => {
+                    tracing::info!(worker = departed.worker, freed, "a worker is gone");
+                    departed.bury();
+                }
+                Err(error) => tracing::warn!(%error, "the leases of a departed worker can't be freed now"),
+            }
+        }
     }
 
     /// Claims as long as there is room and work.

@@ -97,6 +97,9 @@ pub(super) struct Confine {
     pub user: Option<(u32, u32)>,
     /// Whether it may use the network.
     pub network: bool,
+    /// What it finds at /tmp, where it can have mounts of its own: programs that don't heed TMPDIR write there.
+    #[serde(default)]
+    pub tmp: Option<PathBuf>,
     /// Folders it may change.
     pub writable: Vec<PathBuf>,
     /// What it may read even though it lies in something hidden.
@@ -116,6 +119,9 @@ pub(super) struct Started {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct ChildNote {
     pub process: Process,
+    /// The limit that only the attempt's processes have: see `tree::mark_of`.
+    #[serde(default)]
+    pub mark: Option<u64>,
 }
 
 /// Somebody asked to end the attempt.
@@ -170,53 +176,74 @@ impl AttemptFolder {
     }
 
     pub(super) fn spec(&self) -> io::Result<Option<Spec>> {
-        read_json(&self.path.join("spec.json"))
+        read_whole(&self.path.join("spec.json"))
     }
+    /// Not synced: should the machine lose it, the attempt has not started and it is written anew.
     pub(super) fn write_spec(&self, spec: &Spec) -> io::Result<()> {
-        write_durably(&self.path.join("spec.json"), spec)
+        write_whole(&self.path.join("spec.json"), spec).map(drop)
     }
+    /// That the note is there is what counts: one that a crash of the machine left without its content is from
+    /// before that crash.
     pub(super) fn started(&self) -> io::Result<Option<Started>> {
-        read_json(&self.path.join("started"))
+        let path = self.path.join("started");
+        match read_whole(&path)? {
+            Some(started) => Ok(Some(started)),
+            None if path.try_exists()? => Ok(Some(Started {
+                supervisor: Process { pid: 0, start: 0 },
+                boot_id: String::new(),
+            })),
+            None => Ok(None),
+        }
     }
+    /// On disk when this returns, with the folders that lead to it. The order lets file systems with a journal do
+    /// it all in one commit.
     pub(super) fn write_started(&self, started: &Started) -> io::Result<()> {
-        write_durably(&self.path.join("started"), started)
+        write_whole(&self.path.join("started"), started)?.sync_all()?;
+        sync_folder(&self.path)?;
+        let above = self.path.ancestors().skip(1).take(3);
+        above.into_iter().try_for_each(sync_folder)
     }
     pub(super) fn child(&self) -> io::Result<Option<ChildNote>> {
-        read_json(&self.path.join("child"))
+        read_whole(&self.path.join("child"))
     }
     /// Not synced: it only matters while the system stays up.
     pub(super) fn write_child(&self, child: &ChildNote) -> io::Result<()> {
-        let new = self.path.join("child.new");
-        std::fs::write(&new, serde_json::to_vec(child)?)?;
-        std::fs::rename(new, self.path.join("child"))
+        write_whole(&self.path.join("child"), child).map(drop)
     }
     pub(super) fn cancel(&self) -> io::Result<Option<CancelNote>> {
-        read_json(&self.path.join("cancel"))
+        read_whole(&self.path.join("cancel"))
     }
+    /// Not synced: whoever cancels remembers it, and asks again after a crash of the machine.
     pub(super) fn write_cancel(&self, note: &CancelNote) -> io::Result<()> {
-        write_durably(&self.path.join("cancel"), note)
+        write_whole(&self.path.join("cancel"), note).map(drop)
     }
     pub(super) fn exit(&self) -> io::Result<Option<ExitNote>> {
-        read_json(&self.path.join("exit.json"))
+        read_whole(&self.path.join("exit.json"))
     }
 
     /// Takes the room that the exit note will need.
     pub(super) fn reserve_exit(&self) -> io::Result<File> {
-        let mut file = create_private(&self.path.join("exit.json.new"))?;
-        file.write_all(&[b' '; Self::EXIT_ROOM])?;
-        file.sync_all()?;
+        let file = create_private(&self.path.join("exit.json.new"))?;
+        let room = libc::off_t::try_from(Self::EXIT_ROOM).map_err(io::Error::other)?;
+        nix::fcntl::posix_fallocate(&file, 0, room)?;
         Ok(file)
     }
 
-    /// Writes the exit note into the room that was kept for it: the last thing that a supervisor does.
+    /// Writes the exit note into the room that was kept for it. Whoever observes sees it before it is on disk, which
+    /// is no harm: a crash of the machine in between leaves an attempt that is lost, or known to the observer.
     pub(super) fn write_exit(&self, room: &File, note: &ExitNote) -> io::Result<()> {
         use std::os::unix::fs::FileExt as _;
         let mut text = serde_json::to_vec(note)?;
-        // Padded with spaces instead of truncated first: a half-written note must never be taken for a short one.
+        // Padded with spaces: what is left of the room would not be JSON.
         text.resize(text.len().max(Self::EXIT_ROOM), b' ');
         room.write_all_at(&text, 0)?;
+        std::fs::rename(self.path.join("exit.json.new"), self.path.join("exit.json"))
+    }
+
+    /// Brings the end to the disk: the output first, so that no note speaks of output that isn't there.
+    pub(super) fn sync_exit(&self, out: &File, room: &File) -> io::Result<()> {
+        out.sync_all()?;
         room.sync_all()?;
-        std::fs::rename(self.path.join("exit.json.new"), self.path.join("exit.json"))?;
         sync_folder(&self.path)
     }
 
@@ -300,21 +327,28 @@ fn create_private(path: &Path) -> io::Result<File> {
         .open(path)
 }
 
-fn write_durably<T: Serialize>(path: &Path, value: &T) -> io::Result<()> {
+/// Writes a file that others see whole or not at all.
+fn write_whole<T: Serialize>(path: &Path, value: &T) -> io::Result<File> {
     // Two that start the same attempt at once must not write into one another's text.
     let new = path.with_extension(format!("{}.new", uuid::Uuid::now_v7().simple()));
     let mut file = create_private(&new)?;
-    file.write_all(&serde_json::to_vec(value)?)?;
-    file.sync_all()?;
-    std::fs::rename(&new, path)?;
-    path.parent().map_or(Ok(()), sync_folder)
+    let written = file
+        .write_all(&serde_json::to_vec(value)?)
+        .and_then(|()| std::fs::rename(&new, path));
+    if let Err(error) = written {
+        // On a full disk each try would leave another one.
+        let _ = std::fs::remove_file(&new);
+        return Err(error);
+    }
+    Ok(file)
 }
 
-fn read_json<T: DeserializeOwned>(path: &Path) -> io::Result<Option<T>> {
+/// Reads such a file. One without sense is the remains of a crash of the machine, and as good as none.
+fn read_whole<T: DeserializeOwned>(path: &Path) -> io::Result<Option<T>> {
     let Some(mut file) = absent_is_none(File::open(path))? else {
         return Ok(None);
     };
     let mut text = Vec::new();
     file.read_to_end(&mut text)?;
-    Ok(Some(serde_json::from_slice(&text)?))
+    Ok(serde_json::from_slice(&text).ok())
 }

@@ -9,6 +9,7 @@ use std::io;
 use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd};
 use std::path::Path;
 
+use nix::sys::resource::{Resource, getrlimit};
 use nix::sys::signal::Signal;
 use serde::{Deserialize, Serialize};
 
@@ -101,6 +102,8 @@ pub(super) struct Belonging<'a> {
     pub marker: &'a str,
     /// The main process: those of its session that started with or after it belong to it.
     pub session: Option<Process>,
+    /// Its mark among the limits: those who left the session and emptied their environment still have it.
+    pub mark: Option<u64>,
     /// The run folder: a confined process that stands in it belongs to it. This finds those that left the session
     /// and emptied their environment; a person who looks around in there is not confined and is let be.
     pub folder: &'a Path,
@@ -128,11 +131,11 @@ impl Belonging<'_> {
     }
 
     fn has(&self, stat: &Stat) -> bool {
-        let in_session = self
-            .session
-            .is_some_and(|main| stat.session == main.pid && stat.process.start >= main.start);
         let pid = stat.process.pid;
-        in_session || self.is_marked(pid) || (self.stands_inside(pid) && is_confined(pid))
+        let is_later = self.session.is_some_and(|main| stat.process.start >= main.start);
+        let in_session = self.session.is_some_and(|main| stat.session == main.pid);
+        let has_mark = || self.mark.is_some() && limit_of(pid) == self.mark;
+        (is_later && (in_session || has_mark())) || self.is_marked(pid) || (self.stands_inside(pid) && is_confined(pid))
     }
 
     fn is_marked(&self, pid: i32) -> bool {
@@ -152,6 +155,24 @@ impl Belonging<'_> {
             std::fs::read_link(format!("/proc/{pid}/{link}")).is_ok_and(|path| path.starts_with(self.folder))
         })
     }
+}
+
+/// A number for RLIMIT_MSGQUEUE that marks the processes of an attempt, to be asked for where the limit is not yet
+/// the mark. A limit is inherited by every process, can't be raised again, and this one matters to next to nobody:
+/// it bounds the bytes in POSIX message queues, by default at 819200.
+pub(super) fn mark_of(attempt: &str) -> Option<u64> {
+    const USUAL: u64 = 819_200;
+    let (_, hard) = getrlimit(Resource::RLIMIT_MSGQUEUE).ok()?;
+    let digits = attempt.get(attempt.len().checked_sub(8)?..)?;
+    let chance = u64::from_str_radix(digits, 16).ok()?;
+    let most = hard.min(USUAL);
+    (most > 1).then(|| most - 1 - chance % (most / 2))
+}
+
+fn limit_of(pid: i32) -> Option<u64> {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/limits")).ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix("Max msgqueue size"))?;
+    line.split_ascii_whitespace().nth(1)?.parse().ok()
 }
 
 /// Whether it can't gain privileges any more, which is so for all that a supervisor starts.

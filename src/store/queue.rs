@@ -115,6 +115,26 @@ impl Store {
         tx.end(result).await
     }
 
+    /// Frees every lease of a worker that is known to be gone, so that another may take over at once. Its epochs stay:
+    /// should it live after all, it is fenced as soon as somebody took over.
+    ///
+    /// # Errors
+    /// When nothing could be stored.
+    pub async fn leases_free(&self, worker: &str) -> Result<bool, StoreError> {
+        let mut tx = self.begin().await?;
+        let freed = tx
+            .execute(
+                sql("UPDATE executions SET worker = NULL, lease_until = NULL \
+                     WHERE worker = $1 AND state IN ('preparing', 'running', 'collecting')")
+                .bind(worker),
+            )
+            .await;
+        if matches!(freed, Ok(1..)) {
+            tx.changed(Topic::Queue);
+        }
+        tx.end(freed.map(|freed| freed > 0)).await
+    }
+
     /// How many executions are driven on each target.
     ///
     /// # Errors

@@ -589,8 +589,6 @@ async fn a_worker_that_dies_is_taken_over_from(site: &Site) {
     let id = execution(&site.started(&alice(), "run").await);
     until_logged(site, &id, "one\n").await;
     doomed.shutdown_background();
-    // Nobody gave the lease back: it has to run out first.
-    site.later(60_000);
     let second = site.work();
     site.scripted.open("taken over");
     let (log, status) = site.followed(&alice(), &id).await;

@@ -6,7 +6,6 @@
     clippy::unwrap_used,
     reason = "clippy.toml allows these in functions that are tests; here what tests share is test code, too"
 )]
-
 #![allow(
     clippy::expect_used,
     clippy::panic,
@@ -15,6 +14,7 @@
 )]
 
 mod archive;
+mod blobs;
 mod database;
 mod executors;
 mod flow;
@@ -22,7 +22,6 @@ mod mcp;
 mod mistakes;
 mod planning;
 mod recipes;
-mod blobs;
 mod redact;
 mod resolution;
 mod results;

@@ -28,52 +28,27 @@ use clawhand::domain::{
     UnixMs,
 };
 use clawhand::store::{Changes, Claim, ExecutionInsert, Lease, NewExecution, Store, StoreSettings, TaskInsert};
-use sqlx::postgres::{PgConnectOptions, PgConnection};
-use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _};
-use tempfile::TempDir;
+use sqlx::Connection as _;
+use sqlx::postgres::PgConnection;
+
+use crate::database::Base;
 
 /// A migrated database with a handle on it.
 pub struct World {
     pub store: Store,
     pub settings: StoreSettings,
-    pub dir: TempDir,
-    /// The database that was made for this test, and how to reach the cluster's own one.
-    made: Option<(String, PgConnectOptions)>,
+    pub base: Base,
 }
 
 impl World {
-    pub async fn sqlite() -> Self {
-        let dir = tempfile::tempdir().expect("a folder");
-        let file = dir.path().join("a state?100%.db");
-        let settings = StoreSettings::in_file(&file, 8).expect("an address");
-        Self::open(dir, settings, None).await
-    }
-
-    pub async fn postgres(base: &str) -> Self {
-        let options: PgConnectOptions = base.parse().expect("CLAWHAND_TEST_POSTGRES is an address");
-        let name = format!("t_{}", &TaskId::random().to_string()[4..]);
-        let mut admin = options
-            .connect()
-            .await
-            .expect("the cluster of CLAWHAND_TEST_POSTGRES answers");
-        execute(&mut admin, format!("CREATE DATABASE {name}")).await;
-        let url = options.clone().database(&name).to_url_lossy().to_string();
+    pub async fn on(base: Base) -> Self {
         let settings = StoreSettings {
-            url,
+            url: base.url().to_owned(),
             max_connections: 8,
         };
-        Self::open(tempfile::tempdir().expect("a folder"), settings, Some((name, options))).await
-    }
-
-    async fn open(dir: TempDir, settings: StoreSettings, made: Option<(String, PgConnectOptions)>) -> Self {
         let store = Store::open(&settings, Changes::new()).await.expect("opens");
         store.migrate().await.expect("migrates");
-        Self {
-            store,
-            settings,
-            dir,
-            made,
-        }
+        Self { store, settings, base }
     }
 
     /// Another handle on the same database, as another process has it.
@@ -88,36 +63,7 @@ impl World {
 
     pub async fn end(self) {
         self.store.close().await;
-        if let Some((name, options)) = self.made {
-            let mut admin = options.connect().await.expect("the cluster answers");
-            execute(&mut admin, format!("DROP DATABASE {name} WITH (FORCE)")).await;
-        }
-    }
-}
-
-async fn execute(conn: &mut PgConnection, text: String) {
-    sqlx::raw_sql(AssertSqlSafe(text))
-        .execute(conn)
-        .await
-        .expect("the statement runs");
-}
-
-/// The address of the cluster, or none where the PostgreSQL half is left out.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "a test is told by its environment what there is"
-)]
-pub fn cluster() -> Option<String> {
-    match std::env::var("CLAWHAND_TEST_POSTGRES") {
-        Ok(base) if !base.is_empty() => Some(base),
-        _ => {
-            assert!(
-                std::env::var("CI").is_err(),
-                "CI is set, but CLAWHAND_TEST_POSTGRES is not"
-            );
-            eprintln!("left out: the PostgreSQL half, because CLAWHAND_TEST_POSTGRES is not set");
-            None
-        }
+        self.base.end().await;
     }
 }
 
@@ -127,7 +73,7 @@ macro_rules! on_both {
         mod sqlite {
             $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn $name() {
-                let world = $crate::store::World::sqlite().await;
+                let world = $crate::store::World::on($crate::database::Base::sqlite()).await;
                 super::$name(&world).await;
                 world.end().await;
             })*
@@ -135,8 +81,8 @@ macro_rules! on_both {
         mod postgres {
             $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn $name() {
-                let Some(base) = $crate::store::cluster() else { return };
-                let world = $crate::store::World::postgres(&base).await;
+                let Some(cluster) = $crate::database::cluster() else { return };
+                let world = $crate::store::World::on($crate::database::Base::postgres(&cluster).await).await;
                 super::$name(&world).await;
                 world.end().await;
             })*

@@ -34,8 +34,7 @@ pub(super) fn collect(work: &Path, globs: &[String], limit: CollectLimit) -> Res
     let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
     let what = "look through the workspace";
     let root = nix::fcntl::open(work, flags, Mode::empty()).map_err(|error| failed(what, &error.into()))?;
-    let copy = root.try_clone().map_err(|error| failed(what, &error))?;
-    search.folder(copy, "", 0).map_err(|error| failed(what, &error))?;
+    search.folder(&root, "", 0).map_err(|error| failed(what, &error))?;
     search.found.sort();
     search.left_out.sort();
     Ok(take(&root, search, limit))
@@ -63,7 +62,7 @@ struct Search {
 }
 
 impl Search {
-    fn folder(&mut self, fd: OwnedFd, prefix: &str, depth: usize) -> io::Result<()> {
+    fn folder(&mut self, fd: &OwnedFd, prefix: &str, depth: usize) -> io::Result<()> {
         // The descriptor and not the path, which may lead elsewhere by now.
         for entry in std::fs::read_dir(format!("/proc/self/fd/{}", fd.as_raw_fd()))? {
             let name = entry?.file_name();
@@ -79,10 +78,10 @@ impl Search {
                 continue;
             };
             let path = format!("{prefix}{text}");
-            match fstatat(&fd, name.as_os_str(), AtFlags::AT_SYMLINK_NOFOLLOW) {
+            match fstatat(fd, name.as_os_str(), AtFlags::AT_SYMLINK_NOFOLLOW) {
                 Ok(stat) => {
                     let kind = SFlag::from_bits_truncate(stat.st_mode & SFlag::S_IFMT.bits());
-                    self.entry(&fd, &path, kind, depth);
+                    self.entry(fd, &path, kind, depth);
                 }
                 Err(Errno::ENOENT) => {}
                 Err(error) => return Err(error.into()),
@@ -122,7 +121,7 @@ impl Search {
         let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
         let result = openat(folder, name, flags, Mode::empty())
             .map_err(io::Error::from)
-            .and_then(|fd| self.folder(fd, &format!("{path}/"), depth + 1));
+            .and_then(|fd| self.folder(&fd, &format!("{path}/"), depth + 1));
         if let Err(error) = result {
             self.left_out
                 .push((format!("{path}/"), format!("it can't be read: {error}")));

@@ -73,9 +73,17 @@ impl LocalExecutor {
             hidden.extend(HIDDEN_BESIDE_TOOLS.iter().map(|name| home.join(name)));
             readable.extend(tool_folders(&home, self.path()));
         }
+        // Whatever is needed below /tmp must not be covered by another one.
+        let mut needed = self
+            .path()
+            .split(':')
+            .map(Path::new)
+            .chain(self.block.read_paths.iter().map(Path::new));
+        let is_free = !run.path().starts_with("/tmp") && !needed.any(|path| path.starts_with("/tmp"));
         Ok(Confine {
             user: self.run_user()?,
             network: self.block.network,
+            tmp: is_free.then(|| run.tmp()),
             writable: vec![run.work(), run.home(), run.tmp()],
             readable,
             hidden,

@@ -182,9 +182,11 @@ fn read_output(folder: &AttemptFolder, window: Window) -> io::Result<(Bytes, boo
 /// Ends what a supervisor that was killed left behind. An error if something won't end.
 pub(super) fn end_what_is_left(folder: &AttemptFolder) -> io::Result<()> {
     let marker = folder.marker();
+    let child = folder.child()?;
     let belonging = Belonging {
         marker: &marker,
-        session: folder.child()?.map(|child| child.process),
+        session: child.as_ref().map(|child| child.process),
+        mark: child.as_ref().and_then(|child| child.mark),
         folder: folder.run_folder(),
     };
     let began = Instant::now();

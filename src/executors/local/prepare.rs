@@ -14,18 +14,18 @@ use super::{LocalExecutor, failed, plain_parts, remove, text_of};
 use crate::domain::ExecutionId;
 use crate::executors::archive::{ArchiveError, ArchiveKind, ArchiveLimits, unpack};
 use crate::executors::contract::{ExecutorError, Input, Workspace};
-use crate::executors::folder::{RunFolder, absent_is_none, make_folder, sync_folder};
+use crate::executors::folder::{AttemptFolder, RunFolder, absent_is_none, make_folder};
 
 impl LocalExecutor {
-    /// Makes the run folder. Before the first attempt it starts from nothing each time; after that the workspace
-    /// holds work, and is found rather than made.
+    /// Makes the run folder. Before the first attempt has started it begins from nothing each time; after that the
+    /// workspace holds work, and is found rather than made.
     pub(super) fn lay_out(&self, execution: ExecutionId, inputs: &[Input]) -> Result<Workspace, ExecutorError> {
         let run = self.run_folder(execution);
         let workspace = Workspace {
             execution,
             place: text_of(&run.work())?,
         };
-        if has_attempts(&run).map_err(|error| failed("look at the run folder", &error))? {
+        if has_started(&run).map_err(|error| failed("look at the run folder", &error))? {
             return Ok(workspace);
         }
         let owner = self.run_user()?;
@@ -51,14 +51,20 @@ impl LocalExecutor {
             remove::remove(&folder)?;
             make_folder(&folder, 0o700)?;
         }
-        sync_folder(run.path())?;
-        sync_folder(&self.settings.runs)
+        Ok(())
     }
 }
 
-fn has_attempts(run: &RunFolder) -> io::Result<bool> {
+/// Whether work was ever done in the workspace. An attempt that was only written down doesn't count: after a crash
+/// of the machine its inputs may be damaged, and nothing is lost by laying them anew.
+fn has_started(run: &RunFolder) -> io::Result<bool> {
     let entries = absent_is_none(std::fs::read_dir(run.attempts()))?;
-    Ok(entries.is_some_and(|mut entries| entries.next().is_some()))
+    for entry in entries.into_iter().flatten() {
+        if AttemptFolder::at(entry?.path()).started()?.is_some() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 fn lay(work: &Path, input: &Input) -> Result<(), ExecutorError> {

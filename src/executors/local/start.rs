@@ -13,7 +13,7 @@ use tokio::process::Command;
 
 use super::{LocalExecutor, blocking, failed, plain_parts, text_of};
 use crate::executors::contract::{ExecutorError, Handle, StartAttempt, Workspace};
-use crate::executors::folder::{AttemptFolder, RunFolder, Spec, make_folder, sync_folder};
+use crate::executors::folder::{AttemptFolder, RunFolder, Spec, make_folder};
 use crate::executors::supervisor::answer;
 
 /// A supervisor answers within milliseconds; one that doesn't in this time is stuck on its disk.
@@ -36,7 +36,7 @@ impl LocalExecutor {
         let spec = self.spec(&run, start)?;
         let place = folder.clone();
         let may_launch =
-            blocking(move || write_down(&run, &place, &spec).map_err(|error| failed("write the attempt down", &error)));
+            blocking(move || write_down(&place, &spec).map_err(|error| failed("write the attempt down", &error)));
         if may_launch.await? {
             self.launch(&folder, &start.secrets).await?;
         }
@@ -98,14 +98,13 @@ impl LocalExecutor {
 
 /// Writes the attempt down, and says whether a supervisor is to be launched: not where one lives, and not where one
 /// ever started the work.
-fn write_down(run: &RunFolder, folder: &AttemptFolder, spec: &Spec) -> io::Result<bool> {
+fn write_down(folder: &AttemptFolder, spec: &Spec) -> io::Result<bool> {
     make_folder(folder.path(), 0o700)?;
     if folder.exit()?.is_some() || folder.started()?.is_some() || folder.is_locked()? {
         return Ok(false);
     }
     if folder.spec()?.is_none() {
         folder.write_spec(spec)?;
-        sync_folder(&run.attempts())?;
     }
     Ok(true)
 }

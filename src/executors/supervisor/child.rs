@@ -12,11 +12,11 @@ use std::path::PathBuf;
 use nix::fcntl::OFlag;
 use nix::sys::prctl;
 use nix::sys::resource::{Resource, setrlimit};
-use nix::sys::signal::{SigHandler, SigSet, Signal, signal};
+use nix::sys::signal::{SigSet, Signal};
 use nix::unistd::{ForkResult, Gid, Pid, Uid, dup2_stderr, dup2_stdin, dup2_stdout, fork, getppid, pipe2, setsid};
 
 use super::super::folder::Spec;
-use super::super::tree::MARKER;
+use super::super::tree::{MARKER, mark_of};
 use super::confine::Confinement;
 
 /// The main process, started or not.
@@ -51,6 +51,10 @@ struct Ready<'a> {
 /// Starts the main process with its output going to `output`, and returns once it executes its program or failed to.
 pub(super) fn start(spec: &Spec, secrets: &BTreeMap<String, String>, output: OwnedFd) -> io::Result<Child> {
     let confinement = Confinement::prepare(&spec.confine)?;
+    if let Some((user, group)) = spec.confine.user {
+        // So that the work can open its output anew by name, as /dev/stderr.
+        std::os::unix::fs::fchown(&output, Some(user), Some(group))?;
+    }
     let (reader, report) = pipe2(OFlag::O_CLOEXEC)?;
     let env = environment(spec, secrets);
     let ready = Ready {
@@ -152,7 +156,7 @@ fn give_up_everything(ready: &Ready<'_>, confinement: Confinement) -> io::Result
     // SAFETY: marks descriptors, none of which is used by number after the exec.
     unsafe { libc::close_range(3, libc::c_uint::MAX, libc::CLOSE_RANGE_CLOEXEC.cast_signed()) };
     let cut = confinement
-        .cut_network()
+        .separate()
         .map_err(|error| naming("cut off the network", &error))?;
     limits(spec)?;
     if let Some((user, group)) = spec.confine.user {
@@ -179,16 +183,21 @@ fn naming(what: &str, error: &io::Error) -> io::Error {
     io::Error::new(error.kind(), format!("failed to {what}: {error}"))
 }
 
+/// Every signal with its default action and none blocked. What is ignored stays ignored through an exec, and who
+/// started clawhand may have ignored anything.
 fn signals_as_at_birth() -> io::Result<()> {
-    for ignored in [Signal::SIGPIPE, Signal::SIGHUP] {
-        // SAFETY: the default action is not a handler of ours.
-        unsafe { signal(ignored, SigHandler::SigDfl) }?;
+    for number in 1..=libc::SIGRTMAX() {
+        // SAFETY: the default action is not a handler of ours. KILL and STOP refuse, and have it anyway.
+        unsafe { libc::signal(number, libc::SIG_DFL) };
     }
     Ok(SigSet::empty().thread_set_mask()?)
 }
 
 fn limits(spec: &Spec) -> io::Result<()> {
     setrlimit(Resource::RLIMIT_CORE, 0, 0)?;
+    if let Some(mark) = mark_of(&spec.attempt.to_string()) {
+        setrlimit(Resource::RLIMIT_MSGQUEUE, mark, mark)?;
+    }
     let wanted = [
         (Resource::RLIMIT_FSIZE, spec.limits.max_file_bytes),
         (Resource::RLIMIT_AS, spec.limits.max_memory_bytes),

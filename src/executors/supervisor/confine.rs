@@ -5,8 +5,10 @@
 //! Never here: the rules of who may have what, which come in with the spec.
 
 use std::collections::BTreeMap;
+use std::ffi::CString;
 use std::io;
 use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd};
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
 use landlock::{
@@ -25,54 +27,85 @@ const LANDLOCK: ABI = ABI::V9;
 
 /// Rules ready to be put on by the child.
 pub(super) struct Confinement {
-    landlock: Option<RulesetCreated>,
+    landlock: RulesetCreated,
     calls: BpfProgram,
-    /// Used instead of `calls` when the network is to be off and no namespace can be had.
-    calls_without_sockets: BpfProgram,
     network: bool,
+    tmp: Option<CString>,
 }
 
 impl Confinement {
     /// Makes the rules.
     pub(super) fn prepare(confine: &Confine) -> io::Result<Self> {
         Ok(Self {
-            landlock: landlock_rules(confine).ok(),
+            // A kernel without landlock is no error here: then the rules are made and enforce nothing.
+            landlock: landlock_rules(confine).map_err(io::Error::other)?,
             calls: call_filter(Sockets::All)?,
-            calls_without_sockets: call_filter(Sockets::UnixOnly)?,
             network: confine.network,
+            tmp: confine
+                .tmp
+                .as_deref()
+                .map(|tmp| CString::new(tmp.as_os_str().as_bytes()))
+                .transpose()?,
         })
     }
 
-    /// Cuts the network if it is to be off, while there are privileges to do so. Says whether a namespace does it.
-    pub(super) fn cut_network(&self) -> io::Result<bool> {
+    /// Gives the work namespaces of its own while there are privileges to do so. Says whether the network is cut by
+    /// one. The one for System V IPC keeps steps out of each other's shared memory.
+    pub(super) fn separate(&self) -> io::Result<bool> {
+        let is_privileged = unshare(CloneFlags::CLONE_NEWIPC | CloneFlags::CLONE_NEWNS).is_ok();
         if self.network {
+            if is_privileged {
+                self.own_mounts();
+            }
             return Ok(false);
         }
-        let cut = unshare(CloneFlags::CLONE_NEWNET).is_ok() || own_network_as_user()?;
+        let cut = (is_privileged && unshare(CloneFlags::CLONE_NEWNET).is_ok()) || separate_as_user()?;
         if cut {
             // A loopback that stays down costs the step its loopback; the network is off all the same.
             let _ = raise_loopback();
+            self.own_mounts();
         }
         Ok(cut)
+    }
+
+    /// A /tmp and a /dev/shm of its own. Without them landlock lets nobody write to the machine's /tmp, and what is
+    /// left in /dev/shm stays there.
+    fn own_mounts(&self) {
+        let no_data = std::ptr::null();
+        let fenced = libc::MS_NOSUID | libc::MS_NODEV;
+        // SAFETY: the texts end with a NUL and outlive the calls; the other pointers may be null for these flags.
+        unsafe {
+            // First nothing of what follows may be seen outside.
+            let none = std::ptr::null();
+            if libc::mount(none, c"/".as_ptr(), none, libc::MS_REC | libc::MS_SLAVE, no_data) != 0 {
+                return;
+            }
+            let tmpfs = c"tmpfs".as_ptr();
+            libc::mount(tmpfs, c"/dev/shm".as_ptr(), tmpfs, fenced, c"mode=1777".as_ptr().cast());
+            if let Some(tmp) = &self.tmp {
+                libc::mount(tmp.as_ptr(), c"/tmp".as_ptr(), none, libc::MS_BIND, no_data);
+            }
+        }
     }
 
     /// Puts the rest on: no new privileges, landlock, seccomp. Says what is enforced.
     pub(super) fn put_on(self, network_is_cut: bool) -> io::Result<Vec<&'static str>> {
         let mut enforced = Vec::new();
         nix::sys::prctl::set_no_new_privs()?;
-        if let Some(rules) = self.landlock {
-            let status = rules.restrict_self().map_err(io::Error::other)?;
-            if status.ruleset != RulesetStatus::NotEnforced {
-                enforced.push("landlock");
-            }
+        // Only now, for it may be another one than before.
+        let shared_memory = path_beneath_rules(["/dev/shm"], AccessFs::from_all(LANDLOCK));
+        let rules = self.landlock.add_rules(shared_memory).map_err(io::Error::other)?;
+        let status = rules.restrict_self().map_err(io::Error::other)?;
+        if status.ruleset != RulesetStatus::NotEnforced {
+            enforced.push("landlock");
         }
         let needs_filter = !self.network && !network_is_cut;
         let filter = if needs_filter {
-            &self.calls_without_sockets
+            call_filter(Sockets::UnixOnly)?
         } else {
-            &self.calls
+            self.calls
         };
-        match seccompiler::apply_filter(filter) {
+        match seccompiler::apply_filter(&filter) {
             Ok(()) => enforced.push("seccomp"),
             Err(error) if needs_filter => {
                 return Err(io::Error::other(format!("the network could not be cut off: {error}")));
@@ -82,6 +115,10 @@ impl Confinement {
         }
         if !self.network {
             enforced.push("network_isolation");
+        }
+        if network_is_cut {
+            // Then there is a loopback too; a filter can't tell it from the rest.
+            enforced.push("network_namespace");
         }
         Ok(enforced)
     }
@@ -98,7 +135,6 @@ fn landlock_rules(confine: &Confine) -> Result<RulesetCreated, landlock::Ruleset
         .scope(Scope::Signal | Scope::AbstractUnixSocket)?
         .create()?
         .add_rules(path_beneath_rules(&confine.writable, all))?
-        .add_rules(path_beneath_rules(["/dev/shm"], all))?
         .add_rules(path_beneath_rules(DEVICES, device))?
         .add_rules(path_beneath_rules(readable(confine), read))
 }
@@ -159,10 +195,15 @@ fn allow_all_but(folder: &Path, hidden: &[PathBuf], allowed: &mut Vec<PathBuf>) 
     }
 }
 
-/// A network namespace inside a user namespace in which the user is itself; false where the kernel has none for us.
-fn own_network_as_user() -> io::Result<bool> {
+const USER_NAMESPACES: CloneFlags = CloneFlags::CLONE_NEWUSER
+    .union(CloneFlags::CLONE_NEWNET)
+    .union(CloneFlags::CLONE_NEWIPC)
+    .union(CloneFlags::CLONE_NEWNS);
+
+/// The same inside a user namespace in which the user is itself; false where the kernel has none for us.
+fn separate_as_user() -> io::Result<bool> {
     let (user, group) = (nix::unistd::geteuid(), nix::unistd::getegid());
-    if unshare(CloneFlags::CLONE_NEWUSER | CloneFlags::CLONE_NEWNET).is_err() {
+    if unshare(USER_NAMESPACES).is_err() {
         return Ok(false);
     }
     // From here on there is no way back: without the maps the step would be nobody and own nothing.
@@ -244,4 +285,39 @@ fn call_filter(sockets: Sockets) -> io::Result<BpfProgram> {
     SeccompFilter::new(rules, SeccompAction::Allow, SeccompAction::Errno(errno), arch)
         .and_then(BpfProgram::try_from)
         .map_err(io::Error::other)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn without_a_namespace_the_filter_leaves_only_sockets_that_stay_on_the_machine() {
+        let filter = call_filter(Sockets::UnixOnly).expect("compiles");
+        // A filter is put on a thread, which takes it along when it ends.
+        let seen = std::thread::spawn(move || {
+            seccompiler::apply_filter(&filter).expect("is put on");
+            let unix = std::os::unix::net::UnixStream::pair().is_ok();
+            let tcp = std::net::TcpListener::bind("127.0.0.1:0").map_err(|error| error.kind());
+            let udp = std::net::UdpSocket::bind("127.0.0.1:0").map_err(|error| error.kind());
+            (unix, tcp.err(), udp.err())
+        });
+        let denied = Some(io::ErrorKind::PermissionDenied);
+        assert_eq!(seen.join().expect("ends"), (true, denied, denied));
+    }
+
+    #[test]
+    fn beside_what_is_hidden_everything_is_allowed_one_by_one() {
+        let folder = tempfile::tempdir().expect("makes a folder");
+        let at = |name: &str| folder.path().join(name);
+        for name in ["data/runs", "data/store", "open/deep"] {
+            std::fs::create_dir_all(at(name)).expect("makes folders");
+        }
+        std::fs::write(at("file"), "").expect("writes");
+        std::os::unix::fs::symlink(at("data"), at("link")).expect("links");
+        let mut allowed = Vec::new();
+        allow_all_but(folder.path(), &[at("data/runs")], &mut allowed);
+        allowed.sort();
+        assert_eq!(allowed, [at("data/store"), at("file"), at("open")]);
+    }
 }

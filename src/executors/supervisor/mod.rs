@@ -83,12 +83,16 @@ fn say(line: &str) {
 
 /// Cuts all ties to the starter and becomes the one to whom orphans below come.
 fn stand_alone() -> io::Result<SignalFd> {
+    // SAFETY: nothing is open in this process yet but its three standard streams.
+    unsafe { libc::close_range(3, libc::c_uint::MAX, 0) };
     // Fails if this is the leader of a group already, as when a person starts it from a shell.
     let _ = setsid();
     std::env::set_current_dir("/")?;
     for (number, action) in [
         (Signal::SIGHUP, SigHandler::SigIgn),
         (Signal::SIGPIPE, SigHandler::SigIgn),
+        // A limit on clawhand's own files is an error on writing the output, and not the end of the supervisor.
+        (Signal::SIGXFSZ, SigHandler::SigIgn),
         // Inherited as ignored it would make the system forget how children ended.
         (Signal::SIGCHLD, SigHandler::SigDfl),
     ] {
@@ -165,14 +169,13 @@ fn read_secrets() -> io::Result<BTreeMap<String, String>> {
 impl Begun {
     fn carry_out(self, folder: &AttemptFolder) -> io::Result<()> {
         let (report, isolation) = self.run(folder);
-        folder.write_exit(
-            &self.room,
-            &ExitNote {
-                report,
-                boot_id: self.boot_id,
-                isolation,
-            },
-        )
+        let note = ExitNote {
+            report,
+            boot_id: self.boot_id,
+            isolation,
+        };
+        folder.write_exit(&self.room, &note)?;
+        folder.sync_exit(&self.out, &self.room)
     }
 
     fn run(&self, folder: &AttemptFolder) -> (ExitReport, Vec<String>) {
@@ -204,7 +207,7 @@ impl Begun {
         let output = Output::new(self.out.try_clone()?, self.spec.max_output_bytes);
         let child = child::start(&self.spec, &self.secrets, writer)?;
         let watch = Watch::new(&self.spec, folder, &self.signals, File::from(reader), output);
-        let mut report = watch.to_the_end(child.pid);
+        let mut report = watch.until_the_end(child.pid);
         report.exec_error = child.exec_error;
         Ok((report, child.isolation))
     }

@@ -3,7 +3,6 @@
 //! Memory is bounded by the ring for the end. Never here: a wait, or an error that stops the work: what can't be
 //! written is counted and dropped, for a full disk must not leave the work blocked on its pipe.
 
-use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{self, Write as _};
 
@@ -15,9 +14,8 @@ pub(super) struct Output {
     file: File,
     /// What may still be written as it comes.
     head_left: u64,
-    /// What came after the head; at most `tail_max` bytes.
-    tail: VecDeque<u8>,
-    tail_max: usize,
+    /// What came after the head.
+    tail: Ring,
     dropped: u64,
 }
 
@@ -28,8 +26,7 @@ impl Output {
         Self {
             file,
             head_left: max - tail,
-            tail: VecDeque::new(),
-            tail_max: usize::try_from(tail).unwrap_or(0),
+            tail: Ring::new(usize::try_from(tail).unwrap_or(0)),
             dropped: 0,
         }
     }
@@ -39,13 +36,13 @@ impl Output {
         let head = usize::try_from(self.head_left).unwrap_or(usize::MAX).min(bytes.len());
         let (head, rest) = bytes.split_at(head);
         let written = self.write_head(head);
-        self.push_tail(&head[written..]);
-        self.push_tail(rest);
+        self.dropped += self.tail.push(&head[written..]);
+        self.dropped += self.tail.push(rest);
     }
 
     /// Writes the end, and says how many bytes were not kept.
     pub(super) fn finish(mut self) -> u64 {
-        let tail: Vec<u8> = std::mem::take(&mut self.tail).into();
+        let tail = self.tail.take();
         if self.dropped > 0 {
             let line = format!("\n[... {} bytes of output left out ...]\n", self.dropped);
             // Without room for the line there is none for the end either.
@@ -54,7 +51,6 @@ impl Output {
             }
         }
         let written = write_what_fits(&mut self.file, &tail).0;
-        let _ = self.file.sync_all();
         self.dropped + (tail.len() - written) as u64
     }
 
@@ -67,13 +63,46 @@ impl Output {
         }
         written
     }
+}
 
-    fn push_tail(&mut self, bytes: &[u8]) {
-        let kept = &bytes[bytes.len().saturating_sub(self.tail_max)..];
-        let too_much = (self.tail.len() + kept.len()).saturating_sub(self.tail_max);
-        self.tail.drain(..too_much);
-        self.tail.extend(kept);
-        self.dropped += (too_much + bytes.len() - kept.len()) as u64;
+/// The last bytes of a stream, in memory of a fixed size.
+struct Ring {
+    bytes: Vec<u8>,
+    max: usize,
+    /// Where the oldest byte is once it is full.
+    oldest: usize,
+}
+
+impl Ring {
+    fn new(max: usize) -> Self {
+        Self {
+            bytes: Vec::new(),
+            max,
+            oldest: 0,
+        }
+    }
+
+    /// Says how many bytes fell out.
+    fn push(&mut self, bytes: &[u8]) -> u64 {
+        let skipped = bytes.len().saturating_sub(self.max);
+        let bytes = &bytes[skipped..];
+        let (grown, mut rest) = bytes.split_at(bytes.len().min(self.max - self.bytes.len()));
+        self.bytes.extend_from_slice(grown);
+        let overwritten = rest.len();
+        // At most two parts: up to the end of the memory, and on from its beginning.
+        while !rest.is_empty() {
+            let (part, more) = rest.split_at(rest.len().min(self.max - self.oldest));
+            self.bytes[self.oldest..self.oldest + part.len()].copy_from_slice(part);
+            self.oldest = (self.oldest + part.len()) % self.max;
+            rest = more;
+        }
+        (skipped + overwritten) as u64
+    }
+
+    fn take(&mut self) -> Vec<u8> {
+        let mut bytes = std::mem::take(&mut self.bytes);
+        bytes.rotate_left(std::mem::take(&mut self.oldest));
+        bytes
     }
 }
 
@@ -113,6 +142,20 @@ mod tests {
         assert_eq!(bounded(8, &[b"abcdefghijk"]), (cut.clone(), 3));
         assert_eq!(bounded(8, &[b"ab", b"cdefg", b"hij", b"", b"k"]), (cut, 3));
         assert_eq!(bounded(0, &[b"abc"]).1, 3);
+    }
+
+    #[test]
+    fn the_ring_keeps_the_last_bytes_however_they_come() {
+        let stream: Vec<u8> = (0..=255).cycle().take(1000).collect();
+        for max in [0, 1, 7, 64, 999, 1000, 2000] {
+            for step in [1, 3, 64, 500, 1000] {
+                let mut ring = Ring::new(max);
+                let dropped: u64 = stream.chunks(step).map(|chunk| ring.push(chunk)).sum();
+                let kept = ring.take();
+                assert_eq!(kept, stream[1000 - max.min(1000)..], "a ring of {max}, fed by {step}");
+                assert_eq!(dropped + kept.len() as u64, 1000);
+            }
+        }
     }
 
     #[test]

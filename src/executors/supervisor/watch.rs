@@ -4,6 +4,7 @@
 //! system: as the sub-reaper this process has a child for as long as anything descends from it. Never here: giving
 //! up on a process that won't end, for whatever is reported as ended must be so.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{self, Read as _};
 use std::os::fd::AsFd as _;
@@ -17,15 +18,16 @@ use nix::unistd::Pid;
 
 use super::super::contract::ExitReport;
 use super::super::folder::{AttemptFolder, ChildNote, Spec};
-use super::super::tree::{Process, descendants};
+use super::super::tree::{Process, descendants, mark_of};
 use super::output::Output;
 
 /// How long those who outlive the main process have to end by themselves.
 const LINGER: Duration = Duration::from_millis(200);
 /// The longest time between TERM and KILL for them.
 const LEFTOVER_GRACE: Duration = Duration::from_secs(1);
-/// Between two rounds of KILL: what was being born during the first round is there in the second.
-const ROUND: Duration = Duration::from_millis(10);
+/// Between two rounds of TERM and of KILL: what was being born during the first round is there in the second.
+const TERM_ROUND: Duration = Duration::from_millis(100);
+const KILL_ROUND: Duration = Duration::from_millis(10);
 /// What is read at once, and what is read at most after the end from a pipe that somebody outside holds.
 const CHUNK: usize = 64 * 1024;
 const DRAIN_MAX: usize = 16 * CHUNK;
@@ -71,9 +73,10 @@ impl<'a> Watch<'a> {
     }
 
     /// Watches until nothing is left, and reports.
-    pub(super) fn to_the_end(mut self, main: Pid) -> ExitReport {
+    pub(super) fn until_the_end(mut self, main: Pid) -> ExitReport {
         if let Some(process) = Process::now(main.as_raw()) {
-            let _ = self.folder.write_child(&ChildNote { process });
+            let mark = mark_of(&self.folder.marker());
+            let _ = self.folder.write_child(&ChildNote { process, mark });
         }
         let mut report = ExitReport::default();
         let deadline = self.began.checked_add(Duration::from_millis(self.spec.timeout_ms));
@@ -120,12 +123,18 @@ impl<'a> Watch<'a> {
     /// TERM to all, KILL to whoever is there after the grace, until nothing is left.
     fn end_tree(&mut self, main: Pid, grace: Duration) {
         let mut until = Instant::now().checked_add(grace);
-        if !grace.is_zero() {
-            self.signal_tree(Signal::SIGTERM);
-        }
         let mut asked = self.asked;
+        let mut told = BTreeSet::new();
         while !self.childless && is_before(until) {
-            self.turn(main, until);
+            // Again in each round: what was being born during the last one has not been told.
+            let new = self
+                .tree()
+                .into_iter()
+                .filter(|process| told.insert(*process))
+                .collect();
+            signal_all(new, Signal::SIGTERM);
+            let round = Instant::now().checked_add(TERM_ROUND);
+            self.turn(main, until.min(round).or(round));
             if self.asked > asked {
                 // Somebody is less patient than the one before.
                 asked = self.asked;
@@ -135,22 +144,14 @@ impl<'a> Watch<'a> {
         }
         while !self.childless {
             // Stopped first, they can't go on making new ones while the others are being killed.
-            self.signal_tree(Signal::SIGSTOP);
-            self.signal_tree(Signal::SIGKILL);
-            self.turn(main, Instant::now().checked_add(ROUND));
+            signal_all(self.tree(), Signal::SIGSTOP);
+            signal_all(self.tree(), Signal::SIGKILL);
+            self.turn(main, Instant::now().checked_add(KILL_ROUND));
         }
     }
 
     fn tree(&self) -> Vec<Process> {
         descendants(Pid::this().as_raw())
-    }
-
-    fn signal_tree(&self, signal: Signal) {
-        for process in self.tree() {
-            if let Err(error) = process.signal(signal) {
-                eprintln!("failed to send {signal} to process {}: {error}", process.pid);
-            }
-        }
     }
 
     /// Waits until something happens or `until` has come, and takes in what happened.
@@ -223,6 +224,14 @@ impl<'a> Watch<'a> {
                     return;
                 }
             }
+        }
+    }
+}
+
+fn signal_all(processes: Vec<Process>, signal: Signal) {
+    for process in processes {
+        if let Err(error) = process.signal(signal) {
+            eprintln!("failed to send {signal} to process {}: {error}", process.pid);
         }
     }
 }

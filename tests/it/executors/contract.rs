@@ -314,3 +314,19 @@ async fn an_attempt_nobody_started_is_known_as_such() {
         AttemptState::NeverStarted(_)
     ));
 }
+
+#[tokio::test]
+async fn many_at_once_keep_apart() {
+    let rig = Rig::new().await;
+    let starts: Vec<StartAttempt> = (0..24).map(|n| sh(&format!("seq {n} {}", n + 100))).collect();
+    let runs = starts.iter().enumerate().map(async |(n, start)| {
+        let handle = rig.start(start).await;
+        let (output, report) = rig.end_of(&handle).await;
+        let expected: String = (n..=n + 100).map(|line| format!("{line}\n")).collect();
+        assert_eq!(
+            (String::from_utf8_lossy(&output).into_owned(), report.exit_code),
+            (expected, Some(0))
+        );
+    });
+    futures_util::future::join_all(runs).await;
+}

@@ -35,6 +35,20 @@ async fn tasks_are_listed_by_owner_state_and_age(world: &World) {
     let foreign = world.task("key:b").await;
     let started = execution(&young, ExecutionState::AwaitingApproval);
     world.store.execution_insert(&started).await.expect("stored");
+    let id = started.execution.id;
+    assert_eq!(
+        world
+            .store
+            .execution_insert(&execution(&young, ExecutionState::Queued))
+            .await,
+        Ok(ExecutionInsert::Active(id)),
+        "one at a time"
+    );
+    world
+        .store
+        .execution_cancel(id, None, "key:a", NOW)
+        .await
+        .expect("cancelled");
     let last = execution(&young, ExecutionState::Queued);
     world.store.execution_insert(&last).await.expect("stored");
 
@@ -148,7 +162,8 @@ async fn an_execution_is_seen_with_steps_and_approval(world: &World) {
 
 async fn executions_are_listed_by_owner_state_task_and_age(world: &World) {
     let (a, b) = (world.task("key:a").await, world.task("key:b").await);
-    let first = execution(&a, ExecutionState::Queued).execution;
+    let other = world.task("key:a").await;
+    let first = execution(&other, ExecutionState::Queued).execution;
     let second = execution(&a, ExecutionState::AwaitingApproval);
     let third = execution(&b, ExecutionState::Queued).execution;
     for execution in [&first, &second.execution, &third] {

@@ -1,5 +1,6 @@
 //! Who waits hears of what another process changed, and is left alone otherwise.
 
+use crate::database::Base;
 use std::time::Duration;
 
 use clawhand::domain::ExecutionState;
@@ -101,8 +102,10 @@ async fn the_same_handle_hears_of_changes_with_and_without_listening(world: &Wor
 /// A listener whose connection is ended wakes everybody when it is back.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_lost_connection_wakes_everybody() {
-    let Some(base) = super::cluster() else { return };
-    let world = World::postgres(&base).await;
+    let Some(cluster) = crate::database::cluster() else {
+        return;
+    };
+    let world = World::on(Base::postgres(&cluster).await).await;
     let other = Store::open(&world.settings, Changes::new()).await.expect("opens");
     let listening = Listening::begin(&other).await;
     let mut queue = other.changes().watch(Topic::Queue);

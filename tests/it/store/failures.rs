@@ -1,5 +1,6 @@
 //! What happens when the database goes away or the process is killed.
 
+use crate::database::Base;
 use std::io::{BufRead as _, BufReader};
 use std::process::{Command, Stdio};
 
@@ -31,8 +32,10 @@ pub async fn until_available<T>(ask: impl AsyncFn() -> Result<T, StoreError>) ->
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_acknowledged_is_lost_with_the_connections_of_postgres() {
-    let Some(base) = super::cluster() else { return };
-    let world = World::postgres(&base).await;
+    let Some(cluster) = crate::database::cluster() else {
+        return;
+    };
+    let world = World::on(Base::postgres(&cluster).await).await;
     let mut acknowledged = Vec::new();
     for round in 0..6 {
         for _ in 0..4 {
@@ -97,16 +100,16 @@ async fn a_database_that_cannot_be_reached_is_unavailable() {
 
 #[tokio::test]
 async fn a_closed_store_is_unavailable() {
-    let world = World::sqlite().await;
+    let world = World::on(Base::sqlite()).await;
     let clone = world.store.clone();
-    let dir = world.dir;
+    let base = world.base;
     world.store.close().await;
     assert!(matches!(clone.ping().await, Err(StoreError::Unavailable(_))));
     assert!(matches!(
         clone.task_insert(&task("operator")).await,
         Err(StoreError::Unavailable(_))
     ));
-    drop(dir);
+    base.end().await;
 }
 
 /// CLAWHAND_TEST_SMALL_DIR is an empty folder on a file system of a few megabytes, which takes root to make.
@@ -192,7 +195,7 @@ async fn child_that_writes_until_it_is_killed() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn kill_9_loses_nothing_acknowledged() {
-    let world = World::sqlite().await;
+    let world = World::on(Base::sqlite()).await;
     for _ in 0..3 {
         let mut child = Command::new(std::env::current_exe().expect("this program"))
             .args([

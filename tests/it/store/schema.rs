@@ -1,5 +1,6 @@
 //! The two dialects have the same schema, and migrating is safe to repeat and to share.
 
+use crate::database::Base;
 use std::collections::BTreeSet;
 use std::path::Path;
 
@@ -45,23 +46,16 @@ async fn raw_sqlite(world: &World) -> SqliteConnection {
 
 /// A database without a schema beside the world's.
 async fn empty(world: &World) -> World {
-    if world.settings.url.starts_with("sqlite") {
-        let dir = tempfile::tempdir().expect("a folder");
-        let settings = super::StoreSettings {
-            url: format!("sqlite://{}", dir.path().join("empty.db").display()),
-            max_connections: 2,
-        };
-        let store = Store::open(&settings, Changes::new()).await.expect("opens");
-        return World {
-            store,
-            settings,
-            dir,
-            made: None,
-        };
-    }
-    let world = World::postgres(&super::cluster().expect("it was there")).await;
-    tamper(&world, "DROP SCHEMA public CASCADE; CREATE SCHEMA public").await;
-    world
+    let base = match world.settings.url.starts_with("sqlite") {
+        true => Base::sqlite(),
+        false => Base::postgres(&crate::database::cluster().expect("it was there")).await,
+    };
+    let settings = super::StoreSettings {
+        url: base.url().to_owned(),
+        max_connections: 2,
+    };
+    let store = Store::open(&settings, Changes::new()).await.expect("opens");
+    World { store, settings, base }
 }
 
 async fn several_may_migrate_at_once(world: &World) {
@@ -149,8 +143,11 @@ async fn postgres_columns(world: &World) -> Columns {
 
 #[tokio::test]
 async fn both_dialects_have_the_same_tables_columns_and_indexes() {
-    let Some(base) = super::cluster() else { return };
-    let (sqlite, postgres) = (World::sqlite().await, World::postgres(&base).await);
+    let Some(cluster) = crate::database::cluster() else {
+        return;
+    };
+    let sqlite = World::on(Base::sqlite()).await;
+    let postgres = World::on(Base::postgres(&cluster).await).await;
     let (left, right) = (sqlite_columns(&sqlite).await, postgres_columns(&postgres).await);
     assert!(left.len() > 80, "the query finds the columns: {}", left.len());
     assert_eq!(
@@ -225,7 +222,7 @@ fn both_folders_have_the_same_files() {
 
 #[tokio::test]
 async fn sqlite_waits_for_the_disk_and_lets_readers_read() {
-    let world = World::sqlite().await;
+    let world = World::on(Base::sqlite()).await;
     let row = sqlx::query("PRAGMA journal_mode")
         .fetch_one(&mut raw_sqlite(&world).await)
         .await
