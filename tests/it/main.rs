@@ -25,6 +25,7 @@ mod recipes;
 mod redact;
 mod resolution;
 mod results;
+mod server;
 mod site;
 mod store;
 mod tidy;
