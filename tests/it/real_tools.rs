@@ -64,14 +64,11 @@ fn a_lone_python_script() {
     let script = "import sys\n\n\ndef test_ä():\n    assert 'ä'.upper() == 'Ä'\n\n\nprint(sys.argv[1:])\n";
     let folder = place.project("ein Ordner", &[("wörter zählen.py", script)]);
     let script = folder.join("wörter zählen.py");
-    place
-        .run("install_and_test", &script, &[])
-        .succeeded()
-        .tests(&Tests {
-            passed: &["wörter zählen::test_ä"],
-            failed: &[],
-            skipped: &[],
-        });
+    place.run("install_and_test", &script, &[]).succeeded().tests(&Tests {
+        passed: &["wörter zählen::test_ä"],
+        failed: &[],
+        skipped: &[],
+    });
     place
         .run("run", &script, &[r#"args=["grüß dich", "--all", "$HOME;*"]"#])
         .succeeded()
@@ -122,7 +119,10 @@ const LOCKED: &[(&str, &str)] = &[
             "": {"name": "locked", "version": "1.0.0", "dependencies": {"dep": "file:dep"}},
             "dep": {"version": "2.0.0"}, "node_modules/dep": {"resolved": "dep", "link": true}}}"#,
     ),
-    ("dep/package.json", r#"{"name": "dep", "version": "2.0.0", "main": "dep.js"}"#),
+    (
+        "dep/package.json",
+        r#"{"name": "dep", "version": "2.0.0", "main": "dep.js"}"#,
+    ),
     ("dep/dep.js", "module.exports = 'locked and there';\n"),
     ("check.js", "console.log(require('dep'));\n"),
     ("dist/README", "what is built\n"),
@@ -130,7 +130,9 @@ const LOCKED: &[(&str, &str)] = &[
 
 #[test]
 fn a_node_project() {
-    let Some(place) = Place::with(&["node", "npm"]) else { return };
+    let Some(place) = Place::with(&["node", "npm"]) else {
+        return;
+    };
     place
         .fixture("install_and_test", "node", &[])
         .failed()
@@ -150,7 +152,10 @@ fn a_node_project() {
         .named("failures", &[]);
     let run = [r#"args=["1", "2"]"#];
     place.fixture("run", "node", &run).succeeded().printed("3");
-    place.fixture("build", "node", &[]).succeeded().made(&["adder-1.0.0.tgz"]);
+    place
+        .fixture("build", "node", &[])
+        .succeeded()
+        .made(&["adder-1.0.0.tgz"]);
     place.fixture("check", "node", &[]).succeeded();
     place
         .fixture("lint", "node", &[])
@@ -171,7 +176,9 @@ fn a_node_project() {
 
 #[test]
 fn a_node_project_with_vitest() {
-    let Some(place) = Place::with(&["node", "npm"]) else { return };
+    let Some(place) = Place::with(&["node", "npm"]) else {
+        return;
+    };
     let package = r#"{"name": "quick", "private": true, "type": "module", "scripts": {"test": "vitest run"},
                       "devDependencies": {"vitest": "3.2.4"}}"#;
     let test = "import { expect, test } from 'vitest';\n\
@@ -256,19 +263,24 @@ fn a_go_module() {
     // No imports: go compiles its whole library anew for each execution.
     let module = [
         ("go.mod", "module example.test/tiny\n\ngo 1.20\n"),
-        ("tiny.go", "package tiny\n\nfunc same() (x int) {\n\tx = x\n\treturn\n}\n"),
+        (
+            "tiny.go",
+            "package tiny\n\nfunc same() (x int) {\n\tx = x\n\treturn\n}\n",
+        ),
     ];
     let tiny = place.project("tiny", &module);
     place.run("build", &tiny, &[]).succeeded();
     place
         .run("lint", &tiny, &[])
         .failed()
-        .printed("./tiny.go:4:2: self-assignment of x");
+        .mentioned("self-assignment of x");
 }
 
 #[test]
 fn a_maven_project() {
-    let Some(place) = Place::with(&["mvn", "javac"]) else { return };
+    let Some(place) = Place::with(&["mvn", "javac"]) else {
+        return;
+    };
     place
         .fixture("install_and_test", "maven", &[])
         .failed()
@@ -353,9 +365,17 @@ fn a_missing_tool_is_refused_with_what_to_install() {
     std::fs::write(&tool, "#!/bin/sh\necho go version go1.10.4 linux/amd64\n").unwrap();
     std::fs::set_permissions(&tool, std::fs::Permissions::from_mode(0o755)).unwrap();
     for (project, message, hint) in [
-        ("python-pyproject", "python3 3.8 or newer", "install Python 3.8 or newer"),
+        (
+            "python-pyproject",
+            "python3 3.8 or newer",
+            "install Python 3.8 or newer",
+        ),
         ("python-script", "python3 3.8 or newer", "python3-venv"),
-        ("node", "node 18 or newer and npm", "install Node 18 or newer; install npm"),
+        (
+            "node",
+            "node 18 or newer and npm",
+            "install Node 18 or newer; install npm",
+        ),
         ("rust", "cargo", "install Rust with cargo (https://rustup.rs)"),
         ("go", "go 1.18 or newer (it has 1.10.4)", "install Go 1.18 or newer"),
         ("maven", "mvn 3.6 or newer and javac", "install a JDK"),
@@ -404,5 +424,8 @@ fn without_network_a_project_has_its_own_loopback_and_nothing_else() {
         .printed("reaches the machine's own services");
     // What must be fetched can't be: the work says no, and in time.
     let requirements = sandbox.project("fetches", &[("test.sh", "echo 1..1\npython3 -m pip download -q --retries 0 iniconfig >&2 && echo ok 1 - fetches || echo not ok 1 - fetches\n")]);
-    sandbox.run("test", &requirements, &[]).failed().named("failures", &["fetches"]);
+    sandbox
+        .run("test", &requirements, &[])
+        .failed()
+        .named("failures", &["fetches"]);
 }

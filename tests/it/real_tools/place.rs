@@ -265,7 +265,11 @@ impl Ran {
     pub fn steps(self, expected: &[&str]) -> Self {
         let steps = self.value["steps"].as_array().cloned().unwrap_or_default();
         let ended = |step: &&Value| step["exit_code"].is_i64();
-        let names: Vec<&str> = steps.iter().filter(ended).filter_map(|one| one["name"].as_str()).collect();
+        let names: Vec<&str> = steps
+            .iter()
+            .filter(ended)
+            .filter_map(|one| one["name"].as_str())
+            .collect();
         assert_eq!(names, expected, "{}", self.story());
         self
     }
@@ -274,6 +278,13 @@ impl Ran {
     #[track_caller]
     pub fn printed(self, line: &str) -> Self {
         assert!(self.log.lines().any(|one| one == line), "no {line:?}\n{}", self.story());
+        self
+    }
+
+    /// The log has these words somewhere.
+    #[track_caller]
+    pub fn mentioned(self, words: &str) -> Self {
+        assert!(self.log.contains(words), "no {words:?}\n{}", self.story());
         self
     }
 
@@ -304,7 +315,9 @@ fn extra_tool(tool: &str) -> Option<PathBuf> {
     let path = path();
     let own = std::env::var_os("CLAWHAND_TEST_TOOL_FOLDER").map(PathBuf::from);
     let folders = own.into_iter().chain(std::env::split_paths(&path));
-    let found = folders.map(|folder| folder.join(tool)).find(|program| program.is_file());
+    let found = folders
+        .map(|folder| folder.join(tool))
+        .find(|program| program.is_file());
     match found {
         Some(program) if wanted(tool) => Some(program),
         _ => left_out(tool, "it is not installed (PyPI has it)"),
