@@ -270,10 +270,7 @@ fn a_go_module() {
     ];
     let tiny = place.project("tiny", &module);
     place.run("build", &tiny, &[]).succeeded();
-    place
-        .run("lint", &tiny, &[])
-        .failed()
-        .mentioned("self-assignment of x");
+    place.run("lint", &tiny, &[]).failed().mentioned("self-assignment of x");
 }
 
 #[test]
