@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 
 use axum::extract::Request;
 use axum::middleware::{Next, from_fn};
+use clawhand::auth::peer::Doorway;
 use clawhand::control::Control;
 use clawhand::domain::{Actor, Scope};
 use clawhand::mcp::{self, Caller, Handler, HttpSettings};
@@ -55,7 +56,7 @@ impl Door {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");
         let stopped = stop.clone().cancelled_owned();
-        let server = axum::serve(mcp::nodelay(listener), router).with_graceful_shutdown(stopped);
+        let server = axum::serve(Doorway::new(listener), router).with_graceful_shutdown(stopped);
         TaskTracker::new().spawn(async move { server.await.expect("serves") });
         // Another test may have installed it.
         let _ = rustls::crypto::ring::default_provider().install_default();
