@@ -1,5 +1,10 @@
 //! The door for models, as a client sees it: every revision of the protocol, who may come in, what a wrong call gets.
 
+mod executions;
+mod limits;
+mod process;
+mod waiting;
+
 use std::net::SocketAddr;
 
 use axum::extract::Request;
@@ -68,6 +73,11 @@ impl Door {
         }
     }
 
+    /// The door of `actor` to `site`.
+    async fn to(site: &Site, actor: Actor) -> Self {
+        Self::before(site.control.clone(), HttpSettings::default(), Some(actor)).await
+    }
+
     async fn usual() -> Self {
         Self::open(HttpSettings::default(), Some(caller(&[Scope::Tasks]))).await
     }
@@ -86,11 +96,16 @@ impl Door {
             let body = json!({"jsonrpc": "2.0", "id": 1, "method": method, "params": params});
             return self.post(&body).header("mcp-protocol-version", revision);
         }
-        params["_meta"] = json!({
-            "io.modelcontextprotocol/protocolVersion": revision,
-            "io.modelcontextprotocol/clientCapabilities": {"elicitation": {}, "extensions": {TASKS: {}}},
-            "io.modelcontextprotocol/clientInfo": {"name": "door test", "version": "1"},
-        });
+        for (key, value) in [
+            ("protocolVersion", json!(revision)),
+            (
+                "clientCapabilities",
+                json!({"elicitation": {}, "extensions": {TASKS: {}}}),
+            ),
+            ("clientInfo", json!({"name": "door test", "version": "1"})),
+        ] {
+            params["_meta"][format!("io.modelcontextprotocol/{key}")] = value;
+        }
         let name = ["name", "uri", "taskId"]
             .iter()
             .find_map(|field| params[*field].as_str());
