@@ -21,5 +21,8 @@ fn main() -> ExitCode {
             return ExitCode::from(cli::exit::INTERNAL);
         }
     };
-    runtime.block_on(cli::execute(arguments, Environment::capture()))
+    let code = runtime.block_on(cli::execute(arguments, Environment::capture()));
+    // Everything that matters has ended in there. A thread that still reads from an open standard input never would.
+    runtime.shutdown_background();
+    code
 }

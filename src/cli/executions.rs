@@ -102,6 +102,7 @@ pub(super) async fn execute(command: ExecutionsCommand, home: &Home) -> anyhow::
                     &actor,
                     GetResult {
                         execution_id: id.to_string(),
+                        ..GetResult::default()
                     },
                 )
                 .await;

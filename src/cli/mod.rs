@@ -107,7 +107,10 @@ pub async fn execute(arguments: Arguments, environment: Environment) -> ExitCode
 async fn dispatch(arguments: Arguments, environment: &Environment) -> anyhow::Result<u8> {
     if let Command::Completions { shell } = arguments.command {
         let mut command = <Arguments as clap::CommandFactory>::command();
-        clap_complete::generate(shell, &mut command, "clawhand", &mut std::io::stdout());
+        // Into memory first: a reader that goes away ends nothing.
+        let mut script = Vec::new();
+        clap_complete::generate(shell, &mut command, "clawhand", &mut script);
+        output::text(&String::from_utf8_lossy(&script));
         return Ok(exit::SUCCEEDED);
     }
     if matches!(arguments.command, Command::Config(config::ConfigCommand::Default)) {

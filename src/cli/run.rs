@@ -217,6 +217,7 @@ async fn drive(home: &Home, control: &Control, id: ExecutionId, form: Form) -> R
             &actor,
             GetResult {
                 execution_id: id.to_string(),
+                ..GetResult::default()
             },
         )
         .await;
@@ -261,12 +262,18 @@ pub(super) fn show_result(result: &ExecutionResult) {
                 out += &format!("            {line}\n");
             }
         }
+        if tests.left_out > 0 {
+            out += &format!("  and {} more that are not listed\n", tests.left_out);
+        }
     }
     for artifact in &result.artifacts {
         out += &format!(
             "artifact: {} ({} bytes, {})\n",
             artifact.name, artifact.size, artifact.uri
         );
+    }
+    if result.artifacts_left_out > 0 {
+        out += &format!("and {} more; see clawhand artifacts list\n", result.artifacts_left_out);
     }
     if let Some(reason) = &result.reason {
         out += &format!(

@@ -7,6 +7,12 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+/// What is zero is not said.
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it with a reference")]
+const fn is_zero(count: &u64) -> bool {
+    *count == 0
+}
+
 /// Limits below the target's own.
 #[derive(Debug, Clone, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -266,6 +272,9 @@ pub struct Status {
 pub struct GetResult {
     /// The execution to look at.
     pub execution_id: String,
+    /// next_cursor of the last answer: goes on with the artifacts that it left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cursor: Option<String>,
 }
 
 /// A test that failed.
@@ -286,12 +295,15 @@ pub struct TestsView {
     pub failed: u64,
     /// How many were skipped.
     pub skipped: u64,
-    /// The failed ones, at most 200.
+    /// The failed ones, at most 200, their messages shortened to fit.
     pub failures: Vec<FailureView>,
     /// Names of the passed ones, at most 200.
     pub passed_names: Vec<String>,
     /// Names of the skipped ones, at most 200.
     pub skipped_names: Vec<String>,
+    /// How many tests these lists leave out.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub left_out: u64,
 }
 
 /// An output as a caller sees it.
@@ -357,8 +369,14 @@ pub struct ExecutionResult {
     /// What the tests said.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tests: Option<TestsView>,
-    /// What it made.
+    /// What it made, as many as fit.
     pub artifacts: Vec<ArtifactView>,
+    /// How many artifacts follow behind next_cursor.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub artifacts_left_out: u64,
+    /// Where the artifacts go on that did not fit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_cursor: Option<String>,
     /// Its steps.
     pub steps: Vec<StepResultView>,
     /// Why it did not succeed.
@@ -435,8 +453,11 @@ pub struct TargetEntry {
 /// Answer of `list_targets`.
 #[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
 pub struct TargetList {
-    /// In the order of their names.
+    /// In the order of their names, as many as fit.
     pub targets: Vec<TargetEntry>,
+    /// How many did not fit; a query finds them.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub left_out: u64,
 }
 
 /// Arguments of `list_tasks`.
@@ -461,7 +482,7 @@ pub struct TaskEntry {
     pub task_id: String,
     /// What the caller calls the project.
     pub project_name: String,
-    /// What is wanted.
+    /// What is wanted, shortened.
     pub goal: String,
     /// The target's semantic name.
     pub target: String,

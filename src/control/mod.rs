@@ -14,6 +14,7 @@ mod operator;
 mod privacy;
 mod replan;
 mod result;
+mod room;
 mod start;
 mod status;
 mod submit;

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::contract::{GetStatus, LogView, ProgressView, Status};
+use super::room::char_in_json;
 use super::{Answer, Control, require, validate, views};
 use crate::domain::{Actor, ExecutionId, ExecutionState, Refusal, Scope, StepState};
 use crate::store::{ExecutionView, Topic};
@@ -91,7 +92,8 @@ impl Control {
             false => Vec::new(),
         };
         let ended = execution.state.is_terminal();
-        let (text, taken) = page_text(&bytes, ended && from + bytes.len() as u64 == size);
+        let whole = ended && from + bytes.len() as u64 == size;
+        let (text, taken) = page_text(&bytes, whole, room(page));
         let cursor = Cursor {
             offset: from + taken as u64,
             state: execution.state,
@@ -134,21 +136,39 @@ fn steps_done(view: &ExecutionView) -> u32 {
     u32::try_from(view.steps.iter().filter(|step| over(step.state)).count()).unwrap_or(u32::MAX)
 }
 
+/// The most that a page may take in JSON. Control characters take more there than in the log; what has no room comes
+/// with the next page.
+fn room(page: u64) -> usize {
+    usize::try_from(page + page / 8).unwrap_or(usize::MAX)
+}
+
 /// The text of a page and how many bytes it stands for. A character that the page cuts waits for the next page,
 /// unless nothing follows; bytes that are no UTF-8 become U+FFFD.
-fn page_text(bytes: &[u8], last: bool) -> (String, usize) {
-    let mut taken = bytes.len();
-    if !last {
-        let tail = bytes.iter().rev().take(4).position(|byte| byte & 0xC0 != 0x80);
-        if let Some(behind) = tail {
-            let start = bytes.len() - 1 - behind;
-            let incomplete = std::str::from_utf8(&bytes[start..]).is_err_and(|error| error.error_len().is_none());
-            if incomplete && start > 0 {
-                taken = start;
+fn page_text(bytes: &[u8], last: bool, room: usize) -> (String, usize) {
+    let (mut text, mut taken, mut used) = (String::with_capacity(bytes.len()), 0, 0);
+    for chunk in bytes.utf8_chunks() {
+        for c in chunk.valid().chars() {
+            used += char_in_json(c);
+            if used > room {
+                return (text, taken);
             }
+            text.push(c);
+            taken += c.len_utf8();
         }
+        let bad = chunk.invalid();
+        let cut = taken + bad.len() == bytes.len()
+            && std::str::from_utf8(bad).is_err_and(|error| error.error_len().is_none());
+        if bad.is_empty() {
+            continue;
+        }
+        used += char_in_json(char::REPLACEMENT_CHARACTER);
+        if used > room || (cut && !last && taken > 0) {
+            break;
+        }
+        text.push(char::REPLACEMENT_CHARACTER);
+        taken += bad.len();
     }
-    (String::from_utf8_lossy(&bytes[..taken]).into_owned(), taken)
+    (text, taken)
 }
 
 #[cfg(test)]
@@ -180,12 +200,29 @@ mod tests {
     fn pages_cut_no_character() {
         let text = "aä€😀z".as_bytes();
         for cut in 1..text.len() {
-            let (first, taken) = page_text(&text[..cut], false);
-            let (rest, _) = page_text(&text[taken..], true);
+            let (first, taken) = page_text(&text[..cut], false, 99);
+            let (rest, _) = page_text(&text[taken..], true, 99);
             assert!(taken > 0);
             assert_eq!(format!("{first}{rest}"), "aä€😀z", "cut at {cut}");
         }
-        assert_eq!(page_text(b"a\xffb", false), ("a\u{fffd}b".into(), 3));
-        assert_eq!(page_text(b"a\xe2\x82", true), ("a\u{fffd}".into(), 3));
+        assert_eq!(page_text(b"a\xffb", false, 99), ("a\u{fffd}b".into(), 3));
+        assert_eq!(page_text(b"a\xe2\x82", true, 99), ("a\u{fffd}".into(), 3));
+    }
+
+    #[test]
+    fn a_page_stays_within_its_room_and_loses_nothing() {
+        let logs: [&[u8]; 4] = [b"\x1b[32mgreen\x1b[0m\n", b"\x00", b"\xff", "é\"\\".as_bytes()];
+        for log in logs.map(|log| log.repeat(5_000)) {
+            let (mut from, mut read) = (0, String::new());
+            while from < log.len() {
+                let end = log.len().min(from + 1024);
+                let (text, taken) = page_text(&log[from..end], end == log.len(), room(1024));
+                assert!(serde_json::to_string(&text).expect("JSON").len() <= room(1024) + 2);
+                assert!(taken > 0, "it goes on");
+                from += taken;
+                read += &text;
+            }
+            assert_eq!(read, String::from_utf8_lossy(&log));
+        }
     }
 }

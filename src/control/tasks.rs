@@ -1,6 +1,7 @@
 //! `list_tasks` and `list_targets`, and finding a task for an actor.
 
 use super::contract::{ListTargets, ListTasks, TargetEntry, TargetList, TaskEntry, TaskList};
+use super::room::{Room, clipped};
 use super::validate::{self, Lines};
 use super::{Answer, Control, require};
 use crate::domain::{Actor, ExecutionState, Refusal, Scope, Target, Task, TaskId};
@@ -8,6 +9,8 @@ use crate::store::TaskFilter;
 
 /// The state of a task that was never started.
 const SUBMITTED: &str = "submitted";
+/// The room of a list, and of a goal in it.
+const LIST: (usize, usize) = (48 * 1024, 512);
 
 impl Control {
     /// The task, if it exists for this actor.
@@ -56,22 +59,23 @@ impl Control {
             before,
         };
         let mut rows = self.store().task_list(&filter).await?;
-        let more = rows.len() > limit as usize;
+        let found = rows.len();
         rows.truncate(limit as usize);
-        let next_cursor = rows.last().filter(|_| more).map(|row| row.task.id.to_string());
         let entry = |row: crate::store::TaskRow| TaskEntry {
             task_id: row.task.id.to_string(),
             project_name: row.task.spec.project_name,
-            goal: row.task.spec.goal,
+            goal: clipped(row.task.spec.goal, LIST.1),
             target: row.task.target,
             execution_intent: row.task.spec.execution_intent,
             state: row.state,
             execution_id: row.execution.map(|id| id.to_string()),
             created_at: row.task.created_at.to_string(),
         };
+        let tasks = Room::new(LIST.0).fill(rows.into_iter().map(entry));
+        let more = found > tasks.len();
         Ok(TaskList {
-            tasks: rows.into_iter().map(entry).collect(),
-            next_cursor,
+            next_cursor: tasks.last().filter(|_| more).map(|task| task.task_id.clone()),
+            tasks,
         })
     }
 
@@ -94,7 +98,12 @@ impl Control {
             .map(entry)
             .collect();
         targets.sort_by(|a, b| a.name.cmp(&b.name));
-        Ok(TargetList { targets })
+        let found = targets.len();
+        let targets = Room::new(LIST.0).fill(targets);
+        Ok(TargetList {
+            left_out: (found - targets.len()) as u64,
+            targets,
+        })
     }
 }
 

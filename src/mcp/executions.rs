@@ -213,6 +213,7 @@ fn decision(response: &Value) -> Result<Option<DecisionArg>, ErrorData> {
 async fn outcome(control: &Control, actor: &Actor, id: &str, ended: ExecutionState) -> Result<TaskPayload, ErrorData> {
     let arguments = GetResult {
         execution_id: id.to_owned(),
+        ..GetResult::default()
     };
     let answer = control
         .get_result(actor, arguments)

@@ -122,7 +122,7 @@ impl ServerHandler for Handler {
         let Some(tool) = self.0.tools.iter().find(|tool| tool.name == request.name) else {
             return Err(ErrorData::invalid_params("tool not found", None));
         };
-        tracing::debug!(mcp.tool = %tool.name, actor.id = %actor.subject, "tool called");
+        tracing::debug!(mcp.tool = %tool.name, actor.subject = %actor.subject, "tool called");
         tools::call(Call {
             control: &self.0.control,
             actor: &actor,

@@ -46,6 +46,7 @@ async fn result(site: &Site, actor: &Actor, id: &str) -> Value {
             actor,
             GetResult {
                 execution_id: id.into(),
+                ..GetResult::default()
             },
         )
         .await)
@@ -209,6 +210,7 @@ async fn what_is_not_yours_does_not_exist(site: &Site) {
                 &bob,
                 GetResult {
                     execution_id: id.clone(),
+                    ..GetResult::default()
                 },
             )
             .await,
@@ -219,6 +221,7 @@ async fn what_is_not_yours_does_not_exist(site: &Site) {
                 &bob,
                 GetResult {
                     execution_id: "exe_nonsense".into(),
+                    ..GetResult::default()
                 },
             )
             .await,

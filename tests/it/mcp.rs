@@ -12,6 +12,9 @@ use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::database::Base;
+use crate::site::Site;
+
 const TASKS: &str = "io.modelcontextprotocol/tasks";
 const MODERN: &str = "2026-07-28";
 
@@ -20,6 +23,8 @@ struct Door {
     address: SocketAddr,
     client: Client,
     stop: CancellationToken,
+    /// The installation behind it, when it is this door's own.
+    site: Option<Site>,
 }
 
 impl Drop for Door {
@@ -30,7 +35,10 @@ impl Drop for Door {
 
 impl Door {
     async fn open(settings: HttpSettings, actor: Option<Actor>) -> Self {
-        Self::before(control(), settings, actor).await
+        let site = Site::new(Base::sqlite()).await;
+        let mut door = Self::before(site.control.clone(), settings, actor).await;
+        door.site = Some(site);
+        door
     }
 
     async fn before(control: Control, settings: HttpSettings, actor: Option<Actor>) -> Self {
@@ -55,6 +63,7 @@ impl Door {
             address,
             client: Client::new(),
             stop,
+            site: None,
         }
     }
 
@@ -106,10 +115,6 @@ impl Door {
         self.answer(revision, "tools/call", json!({"name": tool, "arguments": arguments}))
             .await
     }
-}
-
-fn control() -> Control {
-    Control::default()
 }
 
 fn caller(scopes: &[Scope]) -> Actor {

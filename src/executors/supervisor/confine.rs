@@ -52,7 +52,10 @@ impl Confinement {
     /// Gives the work namespaces of its own while there are privileges to do so. Says whether the network is cut by
     /// one. The one for System V IPC keeps steps out of each other's shared memory.
     pub(super) fn separate(&self) -> io::Result<bool> {
-        let is_privileged = unshare(CloneFlags::CLONE_NEWIPC | CloneFlags::CLONE_NEWNS).is_ok();
+        let is_privileged = unshare(OWN_SPACES).is_ok();
+        if is_privileged {
+            forget_host_name();
+        }
         if self.network {
             if is_privileged {
                 self.own_mounts();
@@ -61,6 +64,7 @@ impl Confinement {
         }
         let cut = (is_privileged && unshare(CloneFlags::CLONE_NEWNET).is_ok()) || separate_as_user()?;
         if cut {
+            forget_host_name();
             // A loopback that stays down costs the step its loopback; the network is off all the same.
             let _ = raise_loopback();
             self.own_mounts();
@@ -195,10 +199,22 @@ fn allow_all_but(folder: &Path, hidden: &[PathBuf], allowed: &mut Vec<PathBuf>) 
     }
 }
 
-const USER_NAMESPACES: CloneFlags = CloneFlags::CLONE_NEWUSER
-    .union(CloneFlags::CLONE_NEWNET)
-    .union(CloneFlags::CLONE_NEWIPC)
-    .union(CloneFlags::CLONE_NEWNS);
+/// What a step has for itself wherever there are privileges to give it.
+const OWN_SPACES: CloneFlags = CloneFlags::CLONE_NEWIPC
+    .union(CloneFlags::CLONE_NEWNS)
+    .union(CloneFlags::CLONE_NEWUTS);
+
+const USER_NAMESPACES: CloneFlags = OWN_SPACES
+    .union(CloneFlags::CLONE_NEWUSER)
+    .union(CloneFlags::CLONE_NEWNET);
+
+/// Test reports like to name the machine, and a short name can't be scrubbed from a text. Inside the work's own
+/// namespace the machine is called `localhost`, which resolves everywhere.
+fn forget_host_name() {
+    let name = c"localhost";
+    // SAFETY: the text outlives the call and is as long as said. Where it is refused the old name stays.
+    unsafe { libc::sethostname(name.as_ptr(), name.count_bytes()) };
+}
 
 /// The same inside a user namespace in which the user is itself; false where the kernel has none for us.
 fn separate_as_user() -> io::Result<bool> {
