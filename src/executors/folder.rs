@@ -45,6 +45,10 @@ impl RunFolder {
         }
     }
 
+    pub(super) fn at(path: PathBuf) -> Self {
+        Self { path }
+    }
+
     /// The run folder that a work folder is part of.
     pub(super) fn around(work: &Path) -> Option<Self> {
         work.parent().map(|path| Self {

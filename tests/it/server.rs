@@ -10,6 +10,7 @@ mod killed;
 mod links;
 mod output;
 mod place;
+mod probes;
 mod process;
 
 /// Makes of `async fn name(place: &mut Place)` a test on each database.

@@ -126,8 +126,18 @@ impl Executor for LocalExecutor {
             let unreadable =
                 |error: std::io::Error| ExecutorError::Unreachable(format!("read the run folders: {error}"));
             let folders = std::fs::read_dir(&runs).map_err(unreadable)?;
-            let names = folders.filter_map(|folder| folder.ok()?.file_name().into_string().ok());
-            Ok(names.filter_map(|name| name.parse().ok()).collect())
+            let mut leftovers = Vec::new();
+            for folder in folders.flatten() {
+                match probe::sweep(&RunFolder::at(folder.path())) {
+                    Ok(false) => {
+                        let id = folder.file_name().to_str().and_then(|name| name.parse::<ExecutionId>().ok());
+                        leftovers.extend(id);
+                    }
+                    Ok(true) => {}
+                    Err(error) => tracing::warn!(%error, "what is left of a probe can't be removed now"),
+                }
+            }
+            Ok(leftovers)
         })
         .await
     }

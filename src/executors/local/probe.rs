@@ -4,23 +4,27 @@
 //! whole tree. So what a probe lists is what a step can use.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
+use std::io;
 use std::time::Duration;
 
 use futures_util::{StreamExt as _, TryStreamExt as _};
 
-use super::LocalExecutor;
-use super::folder_of;
+use super::{LocalExecutor, failed, folder_of, remove};
 use crate::domain::facts::{PROBED_TOOLS, Tool};
 use crate::domain::{AttemptId, ExecutionId, Facts};
 use crate::executors::contract::{
     AttemptState, Executor as _, ExecutorError, ExitReport, Handle, ProcessLimits, StartAttempt, Workspace,
 };
+use crate::executors::folder::{RunFolder, absent_is_none};
 
 /// How many tools are asked at once.
 const AT_ONCE: usize = 4;
 /// A tool that takes longer to tell its version is not one to wait for.
 const TIMEOUT: Duration = Duration::from_secs(20);
 const OUTPUT_MAX: u64 = 64 * 1024;
+/// The file by which the run folder of a probe is known.
+const LOCK: &str = "probe.lock";
 
 /// What one tool said.
 struct Answer {
@@ -29,9 +33,44 @@ struct Answer {
     isolation: Vec<String>,
 }
 
+/// The throw-away execution of a probe. Dropped halfway, as when clawhand stops, it takes its processes and files
+/// along. Of one whose clawhand was killed the lock is free, by which [`sweep`] knows it.
+struct Throwaway {
+    run: RunFolder,
+    _lock: File,
+}
+
+impl Throwaway {
+    fn new(run: RunFolder) -> io::Result<Self> {
+        let lock = File::create(run.path().join(LOCK))?;
+        lock.lock()?;
+        Ok(Self { run, _lock: lock })
+    }
+}
+
+impl Drop for Throwaway {
+    fn drop(&mut self) {
+        if let Err(error) = remove::discard(&self.run) {
+            tracing::warn!(%error, "a probe can't be removed now; it will be later");
+        }
+    }
+}
+
+/// Whether this run folder was of a probe whose clawhand is gone. If so it is removed.
+pub(super) fn sweep(run: &RunFolder) -> io::Result<bool> {
+    if remove::is_discarded(run) {
+        return remove::discard(run).map(|()| true);
+    }
+    match absent_is_none(File::open(run.path().join(LOCK)))? {
+        Some(lock) if lock.try_lock().is_ok() => remove::discard(run).map(|()| true),
+        _ => Ok(false),
+    }
+}
+
 pub(super) async fn probe(executor: &LocalExecutor) -> Result<Facts, ExecutorError> {
     let execution = ExecutionId::random();
     let workspace = executor.prepare(execution, &[]).await?;
+    let _throwaway = Throwaway::new(executor.run_folder(execution)).map_err(|error| failed("begin a probe", &error))?;
     let questions: Vec<_> = PROBED_TOOLS
         .into_iter()
         .map(|(name, argument)| ask(executor, &workspace, name, argument))

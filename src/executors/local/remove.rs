@@ -42,6 +42,30 @@ pub(super) async fn end_attempts(run: &RunFolder) -> Result<(), ExecutorError> {
     Ok(())
 }
 
+/// What the name of a run folder ends in that is being discarded.
+const DISCARDED: &str = "discarded";
+
+pub(super) fn is_discarded(run: &RunFolder) -> bool {
+    run.path().extension().is_some_and(|ending| ending == DISCARDED)
+}
+
+/// Ends and removes an execution that nobody will ask about, without waiting for its supervisors to end it.
+pub(super) fn discard(run: &RunFolder) -> io::Result<()> {
+    // Under another name first: a supervisor that is just starting then can't write down that it has started.
+    let away = run.path().with_extension(DISCARDED);
+    if !is_discarded(run) && absent_is_none(std::fs::rename(run.path(), &away))?.is_none() {
+        return Ok(());
+    }
+    let boot = boot_id()?;
+    for folder in list(&RunFolder::at(away.clone()).attempts())? {
+        if let Some(started) = folder.started()?.filter(|started| started.boot_id == boot) {
+            started.supervisor.signal(Signal::SIGKILL)?;
+            end_what_is_left(&folder)?;
+        }
+    }
+    remove(&away)
+}
+
 fn list(attempts: &Path) -> io::Result<Vec<AttemptFolder>> {
     let Some(entries) = absent_is_none(std::fs::read_dir(attempts))? else {
         return Ok(Vec::new());

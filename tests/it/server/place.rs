@@ -293,6 +293,15 @@ impl Place {
         all
     }
 
+    /// The run folders that there are.
+    pub fn runs(&self) -> Vec<String> {
+        let runs = std::fs::read_dir(self.data.join("runs"))
+            .into_iter()
+            .flatten()
+            .flatten();
+        runs.map(|run| run.file_name().to_string_lossy().into_owned()).collect()
+    }
+
     /// Ends the installation. Its servers were stopped; nothing of it may be left, and callers saw nothing private.
     pub async fn end(mut self) {
         let left = process::carrying(&self.data.display().to_string());
