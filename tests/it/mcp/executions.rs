@@ -10,6 +10,7 @@ use crate::site::{alice, caller, ok, on_both_sites, text};
 on_both_sites!(
     a_start_is_answered_as_the_client_knows_it,
     every_state_has_its_word_as_a_task,
+    what_runs_is_working,
     a_person_decides_and_the_task_goes_on,
     progress_is_told_while_waiting,
     artifacts_are_resources,
@@ -112,10 +113,16 @@ async fn every_state_has_its_word_as_a_task(site: &Site) {
             assert!(!got["error"]["message"].as_str().expect("words").is_empty());
         }
     }
+    worker.stop().await;
+}
+
+async fn what_runs_is_working(site: &Site) {
+    let door = Door::to(site, alice()).await;
+    let worker = site.work();
     site.scripted
         .script([Move::Print(b"begun\n".to_vec()), Move::Wait("end")]);
-    let running = started("run").await;
-    site.scripted.until(|scripted| scripted.start_calls() == 6).await;
+    let running = text(&site.started(&alice(), "run").await, "/execution_id");
+    site.scripted.until(|scripted| scripted.start_calls() == 1).await;
     assert_eq!(task(&door, &running).await["status"], "working", "running");
     site.scripted.open("end");
     site.followed(&alice(), &running).await;
