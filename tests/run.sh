@@ -61,7 +61,7 @@ else
 fi
 if [ "$MODE" = all ]; then
     check_dependencies
-    RUSTDOCFLAGS="-D warnings" check doc "$CARGO" doc --locked --no-deps
+    RUSTDOCFLAGS="-D warnings" check doc "$CARGO" doc --locked --no-deps --document-private-items
 fi
 # The clients drive the very program that the tests drive. `cargo build` would make another one: without the features that
 # the tests' dependencies ask for, half of the dependencies are compiled again.

@@ -10,6 +10,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 
 use super::Home;
 use crate::auth::guard::{Guard, Loopback, guard};
+use crate::auth::peer::{Doorway, Peer};
 use crate::config::Config;
 use crate::domain::Actor;
 use crate::lifecycle::Lifecycle;
@@ -54,7 +55,8 @@ pub async fn over_http(home: &Home, lifecycle: &Lifecycle) -> anyhow::Result<()>
     // Told on standard error in one line that scripts and tests can wait for.
     tracing::info!("listening on http://{address}/mcp");
     let stop = lifecycle.soft();
-    let served = axum::serve(mcp::nodelay(listener), router).with_graceful_shutdown(stop.cancelled_owned());
+    let service = router.into_make_service_with_connect_info::<Peer>();
+    let served = axum::serve(Doorway::new(listener), service).with_graceful_shutdown(stop.cancelled_owned());
     lifecycle.spawn("http", async move {
         if let Err(error) = served.await {
             tracing::error!(%error, "the HTTP server ended");

@@ -1,13 +1,14 @@
 //! The guard before `/mcp`: turns a bearer key into an [`Actor`], or answers 401.
 
 use axum::Json;
-use axum::extract::{Request, State};
+use axum::extract::{ConnectInfo, Request, State};
 use axum::http::header::{AUTHORIZATION, WWW_AUTHENTICATE};
 use axum::http::{HeaderValue, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 
 use super::Keys;
+use super::peer::Peer;
 use crate::domain::{Actor, Code, Door, Refusal, Scope};
 
 /// What lets callers in. Cheap to clone.
@@ -34,7 +35,7 @@ impl Guard {
     }
 
     /// Who the caller with this Authorization header is.
-    async fn actor(&self, header: Option<&HeaderValue>) -> Result<Actor, Refusal> {
+    async fn actor(&self, header: Option<&HeaderValue>, peer: Option<&Peer>) -> Result<Actor, Refusal> {
         let unavailable = |_| {
             Refusal::new(
                 Code::StorageUnavailable,
@@ -43,7 +44,8 @@ impl Guard {
             )
         };
         let Some(header) = header else {
-            if self.loopback == Loopback::Only && !self.keys.any().await.map_err(unavailable)? {
+            let keyless = self.loopback == Loopback::Only && !self.keys.any().await.map_err(unavailable)?;
+            if keyless && peer.is_some_and(Peer::is_own) {
                 return Ok(Actor {
                     door: Door::Http,
                     ..Actor::local_model("http")
@@ -52,7 +54,8 @@ impl Guard {
             return Err(Refusal::new(
                 Code::Unauthenticated,
                 "a bearer key is needed",
-                "send Authorization: Bearer KEY; the operator makes keys with `clawhand keys create`",
+                "send Authorization: Bearer KEY; the operator makes keys with `clawhand keys create`. Without any key \
+                 only programs of the user that runs the server are let in, from the same machine",
             ));
         };
         let secret = header.to_str().ok().and_then(|text| {
@@ -75,7 +78,11 @@ impl Guard {
 
 /// The middleware: puts the [`Actor`] into the request's extensions.
 pub async fn guard(State(guard): State<Guard>, mut request: Request, next: Next) -> Response {
-    match guard.actor(request.headers().get(AUTHORIZATION)).await {
+    let peer = request
+        .extensions()
+        .get::<ConnectInfo<Peer>>()
+        .map(|ConnectInfo(peer)| peer.clone());
+    match guard.actor(request.headers().get(AUTHORIZATION), peer.as_ref()).await {
         Ok(actor) => {
             request.extensions_mut().insert(actor);
             next.run(request).await

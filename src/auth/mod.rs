@@ -5,6 +5,7 @@
 
 pub mod guard;
 pub mod keys;
+pub mod peer;
 
 pub use guard::Guard;
 pub use keys::Keys;

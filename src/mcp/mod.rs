@@ -21,4 +21,4 @@ mod transport;
 pub mod conformance;
 
 pub use handler::{Caller, Handler};
-pub use transport::{HttpSettings, StdioError, http_router, nodelay, routes, serve_stdio};
+pub use transport::{HttpSettings, StdioError, http_router, routes, serve_stdio};

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use axum::extract::Request;
 use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse as _, Response};
-use axum::serve::{Listener, ListenerExt as _};
 use axum::{Json, Router};
 use http::StatusCode;
 use rmcp::ServerHandler;
@@ -13,7 +12,6 @@ use rmcp::transport::streamable_http_server::session::local::LocalSessionManager
 use rmcp::transport::{StreamableHttpServerConfig, StreamableHttpService};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use super::answer;
@@ -113,14 +111,6 @@ fn refuse(status: StatusCode, refusal: Refusal) -> Response {
     let refusal = answer::own(refusal);
     let error = json!({"code": -32600, "message": refusal.message, "data": answer::form(&refusal)});
     (status, Json(json!({"jsonrpc": "2.0", "id": null, "error": error}))).into_response()
-}
-
-/// The listener, with every connection's small answers sent at once instead of after a delayed acknowledgement.
-pub fn nodelay(listener: TcpListener) -> impl Listener<Io = tokio::net::TcpStream, Addr = std::net::SocketAddr> {
-    listener.tap_io(|stream| {
-        // A connection that refuses the option works, only slower.
-        let _ = stream.set_nodelay(true);
-    })
 }
 
 /// Why standard input and output stopped serving.

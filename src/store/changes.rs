@@ -77,6 +77,11 @@ impl Changes {
         }
     }
 
+    /// How many watch `topic` now.
+    pub fn watching(&self, topic: Topic) -> usize {
+        self.0.topics().get(&topic).map_or(0, watch::Sender::receiver_count)
+    }
+
     /// Tells everybody who watches `topic` that it changed.
     pub fn nudge(&self, topic: Topic) {
         if let Some(sender) = self.0.topics().get(&topic) {
@@ -170,10 +175,12 @@ mod tests {
         let changes = Changes::new();
         let first = changes.watch(Topic::Queue);
         let second = changes.watch(Topic::Queue);
+        assert_eq!(changes.watching(Topic::Queue), 2);
         drop(first);
         assert_eq!(changes.0.topics().len(), 1);
         drop(second);
         assert!(changes.0.topics().is_empty());
+        assert_eq!(changes.watching(Topic::Queue), 0);
         assert!(changes.until_watched().now_or_never().is_none());
         let _third = changes.watch(Topic::Queue);
         assert!(changes.until_watched().now_or_never().is_some());

@@ -6,5 +6,5 @@ mod contract;
 mod files;
 mod lost;
 mod output;
-mod rig;
+pub mod rig;
 mod tree;

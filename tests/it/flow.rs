@@ -18,7 +18,10 @@ on_both_sites!(
     asking_again_attaches_to_the_same_work,
     what_is_not_yours_does_not_exist,
     a_started_task_is_frozen,
-    wrong_calls_are_told_what_is_wrong,
+    lists_show_what_an_actor_may_see,
+    wrong_tasks_are_told_what_is_wrong,
+    wrong_uploads_are_told_what_is_wrong,
+    wrong_cursors_are_told_what_is_wrong,
     uploads_in_parts,
     work_that_says_no_is_failed,
     a_step_that_runs_too_long_is_timed_out,
@@ -231,6 +234,13 @@ async fn what_is_not_yours_does_not_exist(site: &Site) {
     }
     assert!(control.read_artifact(&bob, artifact).await.is_err());
     assert!(control.read_artifact(&alice(), artifact).await.is_ok());
+    worker.stop().await;
+}
+
+async fn lists_show_what_an_actor_may_see(site: &Site) {
+    site.task(&alice(), "run").await;
+    site.task(&alice(), "deploy").await;
+    let (control, bob) = (&site.control, caller("bob", &[Scope::Tasks]));
     assert_eq!(
         ok(control.list_tasks(&bob, ListTasks::default()).await)["tasks"],
         json!([])
@@ -244,7 +254,6 @@ async fn what_is_not_yours_does_not_exist(site: &Site) {
         refused(control.list_tasks(&nobody, ListTasks::default()).await),
         "not_allowed"
     );
-    worker.stop().await;
 }
 
 async fn a_started_task_is_frozen(site: &Site) {
@@ -262,7 +271,7 @@ async fn a_started_task_is_frozen(site: &Site) {
     assert!(text(&started, "/plan_digest").starts_with("sha256:"));
 }
 
-async fn wrong_calls_are_told_what_is_wrong(site: &Site) {
+async fn wrong_tasks_are_told_what_is_wrong(site: &Site) {
     let control = &site.control;
     let with = |change: fn(&mut SubmitTask)| {
         let mut args = submit("run");
@@ -291,6 +300,10 @@ async fn wrong_calls_are_told_what_is_wrong(site: &Site) {
     for (args, expected) in submits {
         assert_eq!(refused(control.submit_task(&alice(), args).await), expected);
     }
+}
+
+async fn wrong_uploads_are_told_what_is_wrong(site: &Site) {
+    let control = &site.control;
     let task = ok(control.submit_task(&alice(), submit("run")).await);
     assert!(
         task["plan"].is_null() && !task["needs"].as_array().expect("needs").is_empty(),
@@ -343,15 +356,11 @@ async fn wrong_calls_are_told_what_is_wrong(site: &Site) {
     // None of it left anything behind.
     let good = ok(control.upload_artifact(&alice(), file(&task_id, "job.txt", "x")).await);
     assert_eq!(good["needs"], json!([]));
-    let id = execution(&ok(control
-        .start_execution(
-            &alice(),
-            StartExecution {
-                task_id,
-                idempotency_key: None,
-            },
-        )
-        .await));
+}
+
+async fn wrong_cursors_are_told_what_is_wrong(site: &Site) {
+    let control = &site.control;
+    let id = execution(&site.started(&alice(), "run").await);
     let status = |cursor: &str| GetStatus {
         execution_id: id.clone(),
         cursor: Some(cursor.into()),

@@ -6,12 +6,6 @@
     clippy::unwrap_used,
     reason = "clippy.toml allows these in functions that are tests; here what tests share is test code, too"
 )]
-#![allow(
-    clippy::expect_used,
-    clippy::panic,
-    clippy::unwrap_used,
-    reason = "a test that can't go on panics; clippy.toml allows it only within test functions"
-)]
 
 mod archive;
 mod blobs;

@@ -1,9 +1,15 @@
 //! The door for models, as a client sees it: every revision of the protocol, who may come in, what a wrong call gets.
 
+mod executions;
+mod limits;
+mod process;
+mod waiting;
+
 use std::net::SocketAddr;
 
 use axum::extract::Request;
 use axum::middleware::{Next, from_fn};
+use clawhand::auth::peer::Doorway;
 use clawhand::control::Control;
 use clawhand::domain::{Actor, Scope};
 use clawhand::mcp::{self, Caller, Handler, HttpSettings};
@@ -55,7 +61,7 @@ impl Door {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");
         let stopped = stop.clone().cancelled_owned();
-        let server = axum::serve(mcp::nodelay(listener), router).with_graceful_shutdown(stopped);
+        let server = axum::serve(Doorway::new(listener), router).with_graceful_shutdown(stopped);
         TaskTracker::new().spawn(async move { server.await.expect("serves") });
         // Another test may have installed it.
         let _ = rustls::crypto::ring::default_provider().install_default();
@@ -65,6 +71,11 @@ impl Door {
             stop,
             site: None,
         }
+    }
+
+    /// The door of `actor` to `site`.
+    async fn to(site: &Site, actor: Actor) -> Self {
+        Self::before(site.control.clone(), HttpSettings::default(), Some(actor)).await
     }
 
     async fn usual() -> Self {
@@ -85,11 +96,16 @@ impl Door {
             let body = json!({"jsonrpc": "2.0", "id": 1, "method": method, "params": params});
             return self.post(&body).header("mcp-protocol-version", revision);
         }
-        params["_meta"] = json!({
-            "io.modelcontextprotocol/protocolVersion": revision,
-            "io.modelcontextprotocol/clientCapabilities": {"elicitation": {}, "extensions": {TASKS: {}}},
-            "io.modelcontextprotocol/clientInfo": {"name": "door test", "version": "1"},
-        });
+        for (key, value) in [
+            ("protocolVersion", json!(revision)),
+            (
+                "clientCapabilities",
+                json!({"elicitation": {}, "extensions": {TASKS: {}}}),
+            ),
+            ("clientInfo", json!({"name": "door test", "version": "1"})),
+        ] {
+            params["_meta"][format!("io.modelcontextprotocol/{key}")] = value;
+        }
         let name = ["name", "uri", "taskId"]
             .iter()
             .find_map(|field| params[*field].as_str());

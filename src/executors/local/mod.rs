@@ -130,7 +130,10 @@ impl Executor for LocalExecutor {
             for folder in folders.flatten() {
                 match probe::sweep(&RunFolder::at(folder.path())) {
                     Ok(false) => {
-                        let id = folder.file_name().to_str().and_then(|name| name.parse::<ExecutionId>().ok());
+                        let id = folder
+                            .file_name()
+                            .to_str()
+                            .and_then(|name| name.parse::<ExecutionId>().ok());
                         leftovers.extend(id);
                     }
                     Ok(true) => {}

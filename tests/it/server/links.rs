@@ -48,11 +48,11 @@ async fn put(caller: &Caller, url: &str, body: impl Into<Body>) -> (StatusCode, 
 }
 
 fn content(size: usize) -> Vec<u8> {
-    (0..size).map(|at| (at / 7 % 251) as u8).collect()
+    (0..251_u8).cycle().take(size).collect()
 }
 
 /// A body whose length isn't known, in pieces.
-fn streamed(content: Vec<u8>) -> Body {
+fn streamed(content: &[u8]) -> Body {
     let pieces: Vec<_> = content
         .chunks(1 << 20)
         .map(|piece| Ok::<_, std::io::Error>(piece.to_vec()))
@@ -68,13 +68,13 @@ async fn a_large_file_goes_in_by_a_link_once(place: &mut Place) {
     let whole = digest(&large);
 
     let (task, url) = link(&caller, json!({"digest": whole})).await;
-    let (status, refusal) = put(&caller, &url, streamed(content(1000))).await;
+    let (status, refusal) = put(&caller, &url, streamed(&content(1000))).await;
     assert_eq!(
         (status.as_u16(), &refusal["code"]),
         (422, &json!("digest_mismatch")),
         "{refusal}"
     );
-    let (status, refusal) = put(&caller, &url, streamed(content(71 << 20))).await;
+    let (status, refusal) = put(&caller, &url, streamed(&content(71 << 20))).await;
     assert_eq!(
         (status.as_u16(), &refusal["code"]),
         (413, &json!("too_large")),
@@ -82,7 +82,7 @@ async fn a_large_file_goes_in_by_a_link_once(place: &mut Place) {
     );
 
     // Neither used the link up.
-    let (status, answer) = put(&caller, &url, streamed(large)).await;
+    let (status, answer) = put(&caller, &url, streamed(&large)).await;
     assert_eq!(status, StatusCode::CREATED, "{answer}");
     assert_eq!(
         answer["artifact"],
