@@ -4,14 +4,22 @@
 //! Start at [`place::Place`]; what a step waits for is in [`gate`], what a caller sees goes through [`caller`].
 
 mod caller;
+mod command;
+mod edits;
+mod full;
 mod gate;
 mod keys;
 mod killed;
 mod links;
+mod outage;
 mod output;
 mod place;
+mod private;
 mod probes;
 mod process;
+mod replicas;
+mod run;
+mod stdio;
 
 /// Makes of `async fn name(place: &mut Place)` a test on each database.
 macro_rules! on_both_servers {

@@ -9,7 +9,7 @@ use nix::sys::signal::Signal;
 use serde_json::Value;
 use sqlx::{Connection as _, PgConnection};
 use tempfile::TempDir;
-use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::{Child, ChildStderr, Command};
 use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
@@ -108,8 +108,7 @@ pub struct Place {
     base: Option<Base>,
     url: String,
     pub seen: Seen,
-    /// Further variables for its processes.
-    pub environment: Vec<(String, String)>,
+    host: Option<String>,
 }
 
 impl Place {
@@ -140,7 +139,7 @@ impl Place {
             base,
             url,
             seen: Seen::default(),
-            environment: Vec::new(),
+            host: None,
         };
         std::fs::create_dir_all(place.targets().join("recipes")).expect("made");
         place.write_target("lab.toml", LAB);
@@ -172,17 +171,29 @@ impl Place {
 
     /// Adds to the configuration that processes started from now on read.
     pub fn configure(&self, more: &str) {
-        std::fs::write(self.dir.path().join("clawhand.toml"), format!("{CONFIG}\n{more}")).expect("written");
+        let config = if more.contains("[worker]") { "" } else { CONFIG };
+        std::fs::write(self.dir.path().join("clawhand.toml"), format!("{config}\n{more}")).expect("written");
+    }
+
+    /// From now on its processes live on a host of this name.
+    pub fn rename_host(&mut self, name: &str) {
+        self.host = Some(name.to_owned());
     }
 
     fn program(&self) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_clawhand"));
+        let program = env!("CARGO_BIN_EXE_clawhand");
+        let mut command = Command::new(program);
+        if let Some(host) = &self.host {
+            // Each of the three executes the next, so the process stays the same.
+            command = Command::new("/usr/bin/unshare");
+            let script = format!("hostname {host} && exec {program} \"$@\"");
+            command.args(["--uts", "/bin/sh", "-c", &script, "sh"]);
+        }
         command
             .env_clear()
             .env("PATH", "/usr/bin:/bin")
             .env("STORY_SECRET", SECRET)
             .env("DATABASE_URL", &self.url)
-            .envs(self.environment.iter().map(|(name, value)| (name, value)))
             .arg("--config")
             .arg(self.dir.path().join("clawhand.toml"))
             .arg("--data")
@@ -293,6 +304,13 @@ impl Place {
         all
     }
 
+    /// How many workers drive executions now.
+    pub async fn workers(&self) -> i64 {
+        let mut conn = PgConnection::connect(&self.url).await.expect("connects");
+        let counted = sqlx::query_scalar("SELECT count(DISTINCT worker) FROM executions WHERE worker IS NOT NULL");
+        counted.fetch_one(&mut conn).await.expect("counts")
+    }
+
     /// The run folders that there are.
     pub fn runs(&self) -> Vec<String> {
         let runs = std::fs::read_dir(self.data.join("runs"))
@@ -306,11 +324,7 @@ impl Place {
     pub async fn end(mut self) {
         let left = process::carrying(&self.data.display().to_string());
         assert!(left.is_empty(), "left running: {left:?}");
-        let runs: Vec<_> = std::fs::read_dir(self.data.join("runs"))
-            .expect("runs")
-            .flatten()
-            .collect();
-        assert!(runs.is_empty(), "left in runs: {runs:?}");
+        assert_eq!(self.runs(), Vec::<String>::new(), "left in runs");
         self.check_privacy();
         if let Some(base) = self.base.take() {
             base.end().await;
@@ -319,9 +333,10 @@ impl Place {
 
     fn check_privacy(&self) {
         let data = self.data.display().to_string();
-        let private = [data.as_str(), SECRET, "lab.internal.example"];
+        let mut private = vec![data.as_str(), SECRET, "lab.internal.example"];
+        private.extend(self.host.as_deref());
         for text in self.seen.0.lock().expect("nobody panics with it").iter() {
-            for word in private {
+            for word in &private {
                 assert!(!text.contains(word), "a caller saw {word}: {text}");
             }
         }
@@ -412,14 +427,15 @@ impl Log {
             .clone()
     }
 
+    /// Waits until so many lines have this text.
+    pub async fn until_counted(&self, text: &str, count: usize) {
+        let mut lines = self.0.clone();
+        let enough = |lines: &Vec<String>| lines.iter().filter(|line| line.contains(text)).count() >= count;
+        let found = must(text, lines.wait_for(enough)).await.is_ok();
+        assert!(found, "ended without saying {text:?} {count} times:\n{}", self.text());
+    }
+
     pub fn text(&self) -> String {
         self.0.borrow().join("\n")
     }
-}
-
-/// Writes a line to a child.
-pub async fn say(child: &mut Child, line: &str) {
-    let stdin = child.stdin.as_mut().expect("piped");
-    stdin.write_all(format!("{line}\n").as_bytes()).await.expect("it reads");
-    stdin.flush().await.expect("it reads");
 }
