@@ -83,9 +83,9 @@ impl Place {
 
     fn written(self, path: &str) -> Self {
         // Where the machine's certificates are is the machine's matter: not every tool looks there by itself.
-        let certificates = ["SSL_CERT_FILE", "NODE_EXTRA_CA_CERTS"].map(|name| match std::env::var(name) {
-            Ok(file) => format!("{name} = {file:?}\n"),
-            Err(_) => String::new(),
+        let certificates = ["SSL_CERT_FILE", "NODE_EXTRA_CA_CERTS"].map(|name| match variable(name) {
+            Some(file) => format!("{name} = {file:?}\n"),
+            None => String::new(),
         });
         let text = format!(
             "name = \"{TARGET}\"\ndescription = \"where recipes are tried\"\n\
@@ -303,8 +303,13 @@ impl Ran {
     }
 }
 
+/// A variable that the tests were started with.
+fn variable(name: &str) -> Option<String> {
+    std::env::var_os(name).map(|value| value.into_string().unwrap())
+}
+
 fn path() -> String {
-    std::env::var("PATH").unwrap()
+    variable("PATH").unwrap()
 }
 
 /// Whether steps can use a tool on the PATH. A tool that isn't there is told in one line, and fails a CI run.
@@ -331,7 +336,7 @@ fn extra_tool(tool: &str) -> Option<PathBuf> {
 
 /// Whether tests/run.sh found the tool; what it did not find it has told.
 fn wanted(tool: &str) -> bool {
-    std::env::var("CLAWHAND_TEST_TOOLS").map_or(true, |tools| tools.split(',').any(|one| one == tool))
+    variable("CLAWHAND_TEST_TOOLS").is_none_or(|tools| tools.split(',').any(|one| one == tool))
 }
 
 fn left_out<T>(tool: &str, why: &str) -> Option<T> {
