@@ -21,6 +21,7 @@ mod flow;
 mod mcp;
 mod mistakes;
 mod planning;
+mod promises;
 mod real_tools;
 mod recipes;
 mod redact;
