@@ -6,7 +6,7 @@ use super::Control;
 use super::contract::{NeedView, PlanView};
 use super::views;
 use crate::domain::plan::Need;
-use crate::domain::{Artifact, Listing, Plan, Refusal, Target, Task};
+use crate::domain::{Artifact, Code, Listing, Plan, Refusal, Target, Task};
 use crate::planner;
 
 /// A task's plan as of now.
@@ -42,10 +42,19 @@ impl Replanned {
 }
 
 impl Control {
-    /// The target that a task is bound to, which must still be there and switched on.
+    /// The target that a task is bound to, which must still be there under exactly this name: what a reference might
+    /// mean was decided when the task was submitted, and another target is never a substitute. The planner refuses one
+    /// that is switched off.
     pub(super) fn target_of(&self, name: &str) -> Result<Target, Refusal> {
         let snapshot = self.0.rooms.inventory.snapshot();
-        Ok(planner::resolve(name, &snapshot.targets)?.target.clone())
+        let target = snapshot.targets.iter().find(|target| target.name == name);
+        target.cloned().ok_or_else(|| {
+            Refusal::new(
+                Code::UnknownTarget,
+                format!("the target {name} of this task is no longer there"),
+                "choose another with list_targets and submit the task again",
+            )
+        })
     }
 
     /// The plan of `task` with the inputs it has now.
@@ -77,7 +86,10 @@ impl Control {
     ) -> Result<Replanned, Refusal> {
         let facts = self.facts_of(&target).await?;
         let mut listing = Listing::default();
-        for artifact in inputs {
+        // In the order in which they will be laid, which no database's collation decides.
+        let mut ordered: Vec<_> = inputs.iter().collect();
+        ordered.sort_by(|a, b| a.name.cmp(&b.name));
+        for artifact in ordered {
             listing.overlay(&artifact.listing);
         }
         let digests: BTreeMap<_, _> = inputs.iter().map(|input| (input.name.clone(), input.digest)).collect();

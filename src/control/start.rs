@@ -51,10 +51,21 @@ impl Control {
             idempotency_key: args.idempotency_key,
             request_digest: request,
             approval: approval.clone(),
+            inputs: Some(execution.plan.inputs.clone()),
         };
         match self.store().execution_insert(&new).await? {
             ExecutionInsert::Inserted => {}
             ExecutionInsert::Existing(existing, earlier) => return self.attach(*existing, earlier, request).await,
+            ExecutionInsert::InputsChanged => {
+                return Err(Refusal {
+                    retryable: true,
+                    ..Refusal::new(
+                        Code::PlanChanged,
+                        "a file of this task was changed while it was being started; nothing was started",
+                        "look at the new plan, then start again",
+                    )
+                });
+            }
             ExecutionInsert::NoTask => return Err(Refusal::not_found("task")),
             ExecutionInsert::Active(active) => {
                 return Err(Refusal::new(

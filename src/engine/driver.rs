@@ -125,14 +125,10 @@ impl Driver {
 
     /// Lays the inputs out. The inner error says why the execution can't start.
     async fn prepare(&self, place: &Place) -> Result<Result<(), String>, Halt> {
-        let rooms = &self.shared.rooms;
-        let inputs = self
-            .stored(|| async { rooms.store.artifact_inputs(self.execution.task).await })
-            .await?;
         let folder = self.shared.settings.scratch.join(self.execution.id.to_string());
         let made = std::fs::create_dir_all(&folder);
         let prepared = match made {
-            Ok(()) => self.prepare_in(&folder, &inputs, place).await,
+            Ok(()) => self.prepare_in(&folder, place).await,
             Err(error) => Ok(Err(format!("no scratch folder: {error}"))),
         };
         let _ = std::fs::remove_dir_all(&folder);
@@ -142,19 +138,19 @@ impl Driver {
     async fn prepare_in(
         &self,
         folder: &std::path::Path,
-        inputs: &[crate::domain::Artifact],
         place: &Place,
     ) -> Result<Result<(), String>, Halt> {
         let mut laid = Vec::new();
-        for (index, artifact) in inputs.iter().enumerate() {
+        // Exactly what the plan's digest covers, whatever the task's rows say by now.
+        for (index, (name, digest)) in self.execution.plan.inputs.iter().enumerate() {
             let file = folder.join(index.to_string());
-            if let Err(error) = self.shared.rooms.blobs.fetch(artifact.digest, &file).await {
+            if let Err(error) = self.shared.rooms.blobs.fetch(*digest, &file).await {
                 tracing::error!(execution.id = %self.execution.id, %error, "an input can't be fetched");
-                return Ok(Err(format!("the input {} can't be fetched", artifact.name)));
+                return Ok(Err(format!("the input {name} can't be fetched")));
             }
             laid.push(Input {
-                archive: crate::domain::Artifact::is_archive(&artifact.name),
-                name: artifact.name.clone(),
+                archive: crate::domain::Artifact::is_archive(name),
+                name: name.clone(),
                 file,
                 mode: 0o644,
             });

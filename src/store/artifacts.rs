@@ -1,5 +1,7 @@
 //! Artifacts: which blobs belong to what, under which name. The bytes are the blob room's.
 
+use std::collections::BTreeMap;
+
 use super::connect::Tx;
 use super::sql::{Row, sql};
 use super::tasks::{json, touch};
@@ -94,6 +96,15 @@ async fn insert_input(tx: &mut Tx, artifact: &Artifact) -> Result<ArtifactInsert
     }
     insert(tx, artifact).await?;
     Ok(ArtifactInsert::Stored)
+}
+
+/// What a task's inputs are now.
+pub(super) async fn input_digests(tx: &mut Tx, task: TaskId) -> Result<BTreeMap<String, Digest>, StoreError> {
+    let inputs = sql("SELECT name, digest FROM artifacts WHERE task_id = $1 AND role = 'input'").bind(task);
+    let rows = tx.rows(inputs).await?;
+    rows.iter()
+        .map(|row| Ok((row.get("name")?, row.get("digest")?)))
+        .collect()
 }
 
 /// Stores an artifact; an input of the same task and name is replaced.

@@ -1,5 +1,7 @@
 //! Executions: made, looked at, cancelled. What a worker does with them is in queue.rs, steps.rs and log.rs.
 
+use std::collections::BTreeMap;
+
 use super::approvals;
 use super::artifacts;
 use super::changes::Topic;
@@ -33,6 +35,8 @@ pub struct NewExecution {
     pub request_digest: Digest,
     /// The question to a person, for one that awaits approval.
     pub approval: Option<Approval>,
+    /// The inputs that it was planned with, by name: if they are given, the task must still have exactly these.
+    pub inputs: Option<BTreeMap<String, Digest>>,
 }
 
 /// What became of an execution that was to be stored.
@@ -44,6 +48,8 @@ pub enum ExecutionInsert {
     Existing(Box<Execution>, Digest),
     /// The task has an execution that hasn't ended.
     Active(ExecutionId),
+    /// The task's inputs are not those that it was planned with any more.
+    InputsChanged,
     /// There is no such task any more.
     NoTask,
 }
@@ -266,23 +272,15 @@ async fn insert(tx: &mut Tx, new: &NewExecution) -> Result<ExecutionInsert, Stor
     if let Some(row) = tx.row(active).await? {
         return Ok(ExecutionInsert::Active(row.get("id")?));
     }
+    // Under the lock of the task, which everybody takes who adds an input.
+    if let Some(planned) = &new.inputs
+        && *planned != artifacts::input_digests(tx, execution.task).await?
+    {
+        return Ok(existing(tx, new).await?.unwrap_or(ExecutionInsert::InputsChanged));
+    }
     if tx.execute(insert_row(new)?).await? == 0 {
-        let existing = sql(concat!(
-            "SELECT request_digest, ",
-            execution_columns!(),
-            " FROM executions WHERE owner = $1 AND idempotency_key = $2"
-        ))
-        .bind(&execution.owner)
-        .bind(&new.idempotency_key);
-        return match tx.row(existing).await? {
-            Some(row) => Ok(ExecutionInsert::Existing(
-                Box::new(read(&row)?),
-                row.get("request_digest")?,
-            )),
-            None => Err(StoreError::Unavailable(
-                "an execution with this idempotency key is just being deleted".into(),
-            )),
-        };
+        let gone = StoreError::Unavailable("an execution with this idempotency key is just being deleted".into());
+        return existing(tx, new).await?.ok_or(gone);
     }
     super::steps::insert(tx, execution).await?;
     if let Some(approval) = &new.approval {
@@ -292,6 +290,20 @@ async fn insert(tx: &mut Tx, new: &NewExecution) -> Result<ExecutionInsert, Stor
         tx.changed(Topic::Queue);
     }
     Ok(ExecutionInsert::Inserted)
+}
+
+/// What the owner started with the same key before; such a repetition is answered whatever has changed since.
+async fn existing(tx: &mut Tx, new: &NewExecution) -> Result<Option<ExecutionInsert>, StoreError> {
+    let existing = sql(concat!(
+        "SELECT request_digest, ",
+        execution_columns!(),
+        " FROM executions WHERE owner = $1 AND idempotency_key = $2"
+    ))
+    .bind(&new.execution.owner)
+    .bind(&new.idempotency_key);
+    let row = tx.row(existing).await?;
+    row.map(|row| Ok(ExecutionInsert::Existing(Box::new(read(&row)?), row.get("request_digest")?)))
+        .transpose()
 }
 
 fn insert_row(new: &NewExecution) -> Result<Sql, StoreError> {

@@ -15,6 +15,7 @@ mod flow;
 mod mcp;
 mod mistakes;
 mod planning;
+mod promises;
 mod real_tools;
 mod recipes;
 mod redact;

@@ -20,7 +20,7 @@ use crate::database::Base;
 /// What every step of the target `lab` finds in its environment, and no caller may read.
 pub const SECRET: &str = "correct-horse-battery-staple";
 
-const LAB: &str = r#"
+pub const LAB: &str = r#"
 name = "lab"
 description = "where stories happen"
 aliases = ["the lab"]
@@ -113,6 +113,16 @@ impl Site {
     /// The same installation in another process: the same database, artifacts and clock, nothing else shared.
     pub async fn another(&self) -> Arc<Home> {
         Arc::new(open(self.dir.path(), &self.base, &self.now, &self.scripted).await)
+    }
+
+    /// Writes a target or, below `recipes/`, a recipe; processes that open the installation from now on see it.
+    pub fn write_target(&self, name: &str, toml: &str) {
+        std::fs::write(self.dir.path().join("targets").join(name), toml).expect("written");
+    }
+
+    /// Takes a target away in the same manner.
+    pub fn remove_target(&self, name: &str) {
+        std::fs::remove_file(self.dir.path().join("targets").join(name)).expect("removed");
     }
 
     /// Moves the clock.

@@ -189,6 +189,7 @@ pub fn execution(task: &Task, state: ExecutionState) -> NewExecution {
         reason: None,
     });
     NewExecution {
+        inputs: None,
         execution: Execution {
             id,
             task: task.id,
