@@ -1,0 +1,189 @@
+//! The local executor beside a bare spawn of the same program.
+
+use std::collections::BTreeMap;
+use std::process::Stdio;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, ensure};
+use clawhand::control::Control;
+use clawhand::control::contract::GetStatus;
+use clawhand::domain::target::LocalBlock;
+use clawhand::domain::{Actor, AttemptId, ExecutionId};
+use clawhand::executors::{
+    AttemptState, Executor as _, LocalExecutor, ProcessLimits, StartAttempt, Workspace,
+};
+use clawhand::lifecycle::Lifecycle;
+use tokio::process::Command;
+
+use crate::rounds::{Rounds, slice};
+use crate::site::{self, Site};
+use crate::table::{Goal, Line, Table};
+
+const ROUNDS: usize = 7;
+/// At once, and how many in a round.
+const CLIENTS: [(usize, usize); 2] = [(1, 20), (8, 64)];
+/// What an execution may cost over the bare spawn, in milliseconds.
+const GOAL: Goal = Goal::AtMost(10.0, " ms more");
+const LONG: Duration = Duration::from_secs(30);
+
+/// Measures start to end of `true`: bare, through the executor, and as a whole execution on SQLite.
+pub async fn measure() -> anyhow::Result<()> {
+    let site = Site::open("").await?;
+    let lifecycle = Lifecycle::new();
+    site.home.start_listening(&lifecycle);
+    site.home.start_worker(&lifecycle, None);
+    let bench = Arc::new(Bench {
+        executor: LocalExecutor::new(site::local_settings(&site.folders.data()), LocalBlock::default()),
+        control: site.control.clone(),
+        actor: Actor::local_model("limits"),
+    });
+    let mut table = Table::new("local executor: one step, `true`");
+    for (clients, calls) in CLIENTS {
+        let mut rounds: [Rounds; 3] = Default::default();
+        for _ in 0..ROUNDS {
+            let made = slice_of(clients, calls, |_| spawn()).await?;
+            rounds[0].add(made);
+            let places = bench.workspaces(calls).await?;
+            let (shared, laid) = (bench.clone(), places.clone());
+            let made = slice_of(clients, calls, move |at| run_one(shared.clone(), laid[at].clone())).await?;
+            rounds[1].add(made);
+            bench.remove(&places).await?;
+            let tasks = bench.tasks(calls).await?;
+            let shared = bench.clone();
+            let made = slice_of(clients, calls, move |at| whole(shared.clone(), tasks[at].clone())).await?;
+            rounds[2].add(made);
+        }
+        add_lines(&mut table, clients, &rounds);
+    }
+    table.print();
+    lifecycle.stop();
+    lifecycle.run().await?;
+    drop(bench);
+    site.close().await;
+    Ok(())
+}
+
+async fn slice_of<F, Fut>(clients: usize, calls: usize, call: F) -> anyhow::Result<crate::rounds::Slice>
+where
+    F: Fn(usize) -> Fut + Clone + Send + 'static,
+    Fut: Future<Output = anyhow::Result<()>> + Send + 'static,
+{
+    slice(clients, calls, move |_, at| call(at)).await
+}
+
+fn add_lines(table: &mut Table, clients: usize, [spawn, executor, whole]: &[Rounds; 3]) {
+    let bare = figures(spawn);
+    for (what, rounds) in [("executor: start, observe to the end", executor), ("whole execution", whole)] {
+        // One after the other the time of each counts; several at once share two cores, so the time between ends does.
+        let more = if clients == 1 {
+            (rounds.latency(0.5) - spawn.latency(0.5)) * 1e3
+        } else {
+            1e3 / rounds.rate() - 1e3 / spawn.rate()
+        };
+        table.add(Line {
+            what: format!("{what}, {clients} at once"),
+            ours: figures(rounds),
+            bare: bare.clone(),
+            ratio: format!("+{more:.1} ms"),
+            goal: GOAL,
+            figure: more,
+        });
+    }
+}
+
+fn figures(rounds: &Rounds) -> String {
+    let (p50, p99) = (rounds.latency(0.5) * 1e3, rounds.latency(0.99) * 1e3);
+    format!("{:.0}/s, p50 {p50:.1} ms, p99 {p99:.1} ms", rounds.rate())
+}
+
+/// The floor: tokio starts the program and waits for it.
+async fn spawn() -> anyhow::Result<()> {
+    let mut command = Command::new("true");
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    ensure!(command.status().await?.success(), "true said no");
+    Ok(())
+}
+
+struct Bench {
+    executor: LocalExecutor,
+    control: Control,
+    actor: Actor,
+}
+
+impl Bench {
+    async fn workspaces(&self, count: usize) -> anyhow::Result<Arc<Vec<Workspace>>> {
+        let mut places = Vec::with_capacity(count);
+        for _ in 0..count {
+            places.push(self.executor.prepare(ExecutionId::random(), &[]).await?);
+        }
+        Ok(Arc::new(places))
+    }
+
+    async fn remove(&self, places: &[Workspace]) -> anyhow::Result<()> {
+        for place in places {
+            self.executor.clean_up(place.execution).await?;
+        }
+        Ok(())
+    }
+
+    async fn tasks(&self, count: usize) -> anyhow::Result<Arc<Vec<String>>> {
+        let mut tasks = Vec::with_capacity(count);
+        for _ in 0..count {
+            tasks.push(site::submit(&self.control, &self.actor, "run").await?);
+        }
+        Ok(Arc::new(tasks))
+    }
+}
+
+/// An attempt from its start until its end was observed.
+async fn run_one(bench: Arc<Bench>, place: Workspace) -> anyhow::Result<()> {
+    let start = StartAttempt {
+        attempt: AttemptId::random(),
+        argv: vec!["true".into()],
+        cwd: String::new(),
+        env: BTreeMap::new(),
+        secrets: BTreeMap::new(),
+        timeout: LONG,
+        grace: LONG,
+        max_output_bytes: 1 << 20,
+        limits: ProcessLimits::default(),
+    };
+    let handle = bench.executor.start(&place, &start).await?;
+    loop {
+        match bench.executor.observe(&handle, 0, 1 << 16, LONG).await?.state {
+            AttemptState::Running => {}
+            AttemptState::Ended(report) => {
+                ensure!(report.exit_code == Some(0), "ended with {report:?}");
+                return Ok(());
+            }
+            other => anyhow::bail!("ended with {other:?}"),
+        }
+    }
+}
+
+/// An execution as its caller sees it: from `start_execution` until `get_status` says that it is over.
+async fn whole(bench: Arc<Bench>, task: String) -> anyhow::Result<()> {
+    let execution = site::start(&bench.control, &bench.actor, task).await?;
+    until_ended(&bench.control, &bench.actor, &execution).await
+}
+
+/// Follows an execution until it has succeeded.
+pub async fn until_ended(control: &Control, actor: &Actor, execution: &str) -> anyhow::Result<()> {
+    let mut cursor = None;
+    loop {
+        let ask = GetStatus {
+            execution_id: execution.to_owned(),
+            cursor,
+            wait_ms: Some(20_000),
+            max_bytes: None,
+        };
+        let status = site::read(control.get_status(actor, ask).await)?;
+        match status["state"].as_str().context("a state")? {
+            "succeeded" => return Ok(()),
+            "queued" | "preparing" | "running" | "collecting" => {}
+            other => anyhow::bail!("the execution ended as {other}"),
+        }
+        cursor = status["log"]["next_cursor"].as_str().map(str::to_owned);
+    }
+}
