@@ -8,7 +8,7 @@ use std::sync::Arc;
 use axum::Router;
 use axum::body::Bytes;
 use axum::routing::post;
-use clawhand::mcp::nodelay;
+use clawhand::auth::peer::Doorway;
 use rmcp::model::{CallToolRequestParams, CallToolResponse, CallToolResult, ServerCapabilities, ServerConfig};
 use rmcp::service::RequestContext;
 use rmcp::transport::streamable_http_server::session::local::LocalSessionManager;
@@ -63,7 +63,7 @@ pub fn echo() -> Router {
 pub async fn serve(router: Router, servers: &mut JoinSet<std::io::Result<()>>) -> anyhow::Result<SocketAddr> {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let address = listener.local_addr()?;
-    servers.spawn(async move { axum::serve(nodelay(listener), router).await });
+    servers.spawn(async move { axum::serve(Doorway::new(listener), router).await });
     Ok(address)
 }
 
@@ -123,11 +123,19 @@ impl Commits {
         match self {
             Self::Sqlite(connection) => {
                 let mut connection = connection.lock().await;
-                sqlx::query(INSERT).bind(id).bind(BODY).execute(&mut *connection).await?;
+                sqlx::query(INSERT)
+                    .bind(id)
+                    .bind(BODY)
+                    .execute(&mut *connection)
+                    .await?;
             }
             Self::Postgres(connections) => {
                 let mut connection = connections[client % connections.len()].lock().await;
-                sqlx::query(INSERT).bind(id).bind(BODY).execute(&mut *connection).await?;
+                sqlx::query(INSERT)
+                    .bind(id)
+                    .bind(BODY)
+                    .execute(&mut *connection)
+                    .await?;
             }
         }
         Ok(())

@@ -135,11 +135,7 @@ impl Driver {
         prepared
     }
 
-    async fn prepare_in(
-        &self,
-        folder: &std::path::Path,
-        place: &Place,
-    ) -> Result<Result<(), String>, Halt> {
+    async fn prepare_in(&self, folder: &std::path::Path, place: &Place) -> Result<Result<(), String>, Halt> {
         let mut laid = Vec::new();
         // Exactly what the plan's digest covers, whatever the task's rows say by now.
         for (index, (name, digest)) in self.execution.plan.inputs.iter().enumerate() {

@@ -302,8 +302,13 @@ async fn existing(tx: &mut Tx, new: &NewExecution) -> Result<Option<ExecutionIns
     .bind(&new.execution.owner)
     .bind(&new.idempotency_key);
     let row = tx.row(existing).await?;
-    row.map(|row| Ok(ExecutionInsert::Existing(Box::new(read(&row)?), row.get("request_digest")?)))
-        .transpose()
+    row.map(|row| {
+        Ok(ExecutionInsert::Existing(
+            Box::new(read(&row)?),
+            row.get("request_digest")?,
+        ))
+    })
+    .transpose()
 }
 
 fn insert_row(new: &NewExecution) -> Result<Sql, StoreError> {

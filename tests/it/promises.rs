@@ -4,14 +4,10 @@
 use clawhand::control::contract::{CancelExecution, StartExecution};
 use clawhand::domain::{Digest, Execution, ExecutionId, ExecutionState};
 use clawhand::store::{ExecutionInsert, NewExecution};
-use serde_json::Value;
 
-use crate::site::{LAB, Site, Worker, alice, file, ok, on_both_sites, refused, submit, text};
+use crate::site::{LAB, Site, alice, file, ok, on_both_sites, refused, submit, text};
 
-on_both_sites!(
-    what_runs_is_what_was_planned,
-    another_target_is_never_a_substitute,
-);
+on_both_sites!(what_runs_is_what_was_planned, another_target_is_never_a_substitute,);
 
 fn start(task_id: &str) -> StartExecution {
     StartExecution {
@@ -61,7 +57,10 @@ async fn what_runs_is_what_was_planned(site: &Site) {
     assert_eq!(store.execution_insert(&unnoticed).await, Ok(ExecutionInsert::Inserted));
     let worker = site.work();
     site.followed(&alice(), &unnoticed.execution.id.to_string()).await;
-    assert_eq!(site.scripted.prepared(), [(unnoticed.execution.id, vec!["job.txt".to_owned()])]);
+    assert_eq!(
+        site.scripted.prepared(),
+        [(unnoticed.execution.id, vec!["job.txt".to_owned()])]
+    );
     worker.stop().await;
 }
 
@@ -69,10 +68,17 @@ async fn another_target_is_never_a_substitute(site: &Site) {
     let task = site.task(&alice(), "run").await;
     // The name is gone, but as a reference it would fit another target now.
     site.remove_target("lab.toml");
-    site.write_target("other.toml", &LAB.replace("name = \"lab\"", "name = \"lab-two\"").replace("the lab", "lab"));
+    site.write_target(
+        "other.toml",
+        &LAB.replace("name = \"lab\"", "name = \"lab-two\"")
+            .replace("the lab", "lab"),
+    );
     let home = site.another().await;
     let control = home.control(None);
     ok(control.submit_task(&alice(), submit("run")).await);
-    assert_eq!(refused(control.start_execution(&alice(), start(&task)).await), "unknown_target");
+    assert_eq!(
+        refused(control.start_execution(&alice(), start(&task)).await),
+        "unknown_target"
+    );
     home.store.clone().close().await;
 }

@@ -10,6 +10,7 @@ use serde_json::json;
 use tempfile::TempDir;
 use tokio::process::{Child, Command};
 
+use super::caller::Caller;
 use super::gate::{Gate, must};
 use super::place::{Log, Place};
 use super::process;
@@ -157,30 +158,7 @@ async fn a_database_that_goes_away_and_comes_back_loses_nothing() {
     cluster.stop().await;
     first.open().await;
     let second = gate.expect("second").await;
-    let calls = [
-        (
-            "submit_task",
-            json!({"project_name": "p", "goal": "g", "target_ref": "lab", "execution_intent": "run"}),
-        ),
-        (
-            "upload_artifact",
-            json!({"task_id": waiting, "name": "one.sh", "content": "echo x"}),
-        ),
-        ("start_execution", json!({"task_id": waiting})),
-        ("get_status", json!({"execution_id": execution})),
-        ("get_status", json!({"execution_id": execution, "wait_ms": 1000})),
-        ("get_result", json!({"execution_id": execution})),
-        ("list_tasks", json!({})),
-        ("cancel_execution", json!({"execution_id": execution})),
-    ];
-    let refusals = calls.map(|(tool, arguments)| {
-        let caller = caller.clone();
-        async move { (tool, caller.refused(tool, arguments).await) }
-    });
-    for (tool, refusal) in join_all(refusals).await {
-        assert_eq!(refusal["code"], "storage_unavailable", "{tool}: {refusal}");
-        assert_eq!(refusal["retryable"], true, "{tool}: {refusal}");
-    }
+    every_call_is_refused_for_now(&caller, &waiting, &execution).await;
     for (path, status) in [("healthz", StatusCode::OK), ("readyz", StatusCode::SERVICE_UNAVAILABLE)] {
         let asked = caller.http.get(format!("{}/{path}", server.url));
         assert_eq!(caller.fetched(asked).await.0, status, "{path}");
@@ -214,4 +192,32 @@ async fn a_database_that_goes_away_and_comes_back_loses_nothing() {
     server.stop().await;
     place.end().await;
     cluster.stop().await;
+}
+
+/// While the database is away every call says so, and that it may work later.
+async fn every_call_is_refused_for_now(caller: &Caller, waiting: &str, execution: &str) {
+    let calls = [
+        (
+            "submit_task",
+            json!({"project_name": "p", "goal": "g", "target_ref": "lab", "execution_intent": "run"}),
+        ),
+        (
+            "upload_artifact",
+            json!({"task_id": waiting, "name": "one.sh", "content": "echo x"}),
+        ),
+        ("start_execution", json!({"task_id": waiting})),
+        ("get_status", json!({"execution_id": execution})),
+        ("get_status", json!({"execution_id": execution, "wait_ms": 1000})),
+        ("get_result", json!({"execution_id": execution})),
+        ("list_tasks", json!({})),
+        ("cancel_execution", json!({"execution_id": execution})),
+    ];
+    let refusals = calls.map(|(tool, arguments)| {
+        let caller = caller.clone();
+        async move { (tool, caller.refused(tool, arguments).await) }
+    });
+    for (tool, refusal) in join_all(refusals).await {
+        assert_eq!(refusal["code"], "storage_unavailable", "{tool}: {refusal}");
+        assert_eq!(refusal["retryable"], true, "{tool}: {refusal}");
+    }
 }
