@@ -123,11 +123,19 @@ impl Commits {
         match self {
             Self::Sqlite(connection) => {
                 let mut connection = connection.lock().await;
-                sqlx::query(INSERT).bind(id).bind(BODY).execute(&mut *connection).await?;
+                sqlx::query(INSERT)
+                    .bind(id)
+                    .bind(BODY)
+                    .execute(&mut *connection)
+                    .await?;
             }
             Self::Postgres(connections) => {
                 let mut connection = connections[client % connections.len()].lock().await;
-                sqlx::query(INSERT).bind(id).bind(BODY).execute(&mut *connection).await?;
+                sqlx::query(INSERT)
+                    .bind(id)
+                    .bind(BODY)
+                    .execute(&mut *connection)
+                    .await?;
             }
         }
         Ok(())

@@ -71,13 +71,40 @@ impl Cluster {
             command.stdout(Stdio::null()).stderr(Stdio::null());
             command
         };
-        let made = command("initdb", &["-D", "data", "-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-locale"])
-            .status()
-            .context("setpriv and initdb")?;
+        let made = command(
+            "initdb",
+            &[
+                "-D",
+                "data",
+                "-U",
+                "postgres",
+                "-A",
+                "trust",
+                "-E",
+                "UTF8",
+                "--no-locale",
+            ],
+        )
+        .status()
+        .context("setpriv and initdb")?;
         ensure!(made.success(), "initdb failed");
-        let port = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port().to_string();
+        let port = std::net::TcpListener::bind("127.0.0.1:0")?
+            .local_addr()?
+            .port()
+            .to_string();
         // Its defaults are durable: fsync and synchronous_commit are on.
-        let arguments = ["-D", "data", "-k", ".", "-h", "127.0.0.1", "-p", &port, "-c", "max_connections=100"];
+        let arguments = [
+            "-D",
+            "data",
+            "-k",
+            ".",
+            "-h",
+            "127.0.0.1",
+            "-p",
+            &port,
+            "-c",
+            "max_connections=100",
+        ];
         let child = command("postgres", &arguments).spawn()?;
         let mut server = Server { child, _folder: folder };
         let began = Instant::now();
@@ -105,7 +132,9 @@ impl Cluster {
             }
         };
         let name = format!("limits_{name}_{}", std::process::id());
-        connection.execute(AssertSqlSafe(format!("CREATE DATABASE {name}"))).await?;
+        connection
+            .execute(AssertSqlSafe(format!("CREATE DATABASE {name}")))
+            .await?;
         Ok(options.database(&name).to_url_lossy().to_string())
     }
 

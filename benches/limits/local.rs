@@ -10,9 +10,7 @@ use clawhand::control::Control;
 use clawhand::control::contract::GetStatus;
 use clawhand::domain::target::LocalBlock;
 use clawhand::domain::{Actor, AttemptId, ExecutionId};
-use clawhand::executors::{
-    AttemptState, Executor as _, LocalExecutor, ProcessLimits, StartAttempt, Workspace,
-};
+use clawhand::executors::{AttemptState, Executor as _, LocalExecutor, ProcessLimits, StartAttempt, Workspace};
 use clawhand::lifecycle::Lifecycle;
 use tokio::process::Command;
 
@@ -74,7 +72,10 @@ where
 
 fn add_lines(table: &mut Table, clients: usize, [spawn, executor, whole]: &[Rounds; 3]) {
     let bare = figures(spawn);
-    for (what, rounds) in [("executor: start, observe to the end", executor), ("whole execution", whole)] {
+    for (what, rounds) in [
+        ("executor: start, observe to the end", executor),
+        ("whole execution", whole),
+    ] {
         // One after the other the time of each counts; several at once share two cores, so the time between ends does.
         let more = if clients == 1 {
             (rounds.latency(0.5) - spawn.latency(0.5)) * 1e3

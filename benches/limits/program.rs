@@ -61,7 +61,10 @@ impl Server {
 
     fn start(mut command: Command, folder: &Path) -> anyhow::Result<Self> {
         command.env_clear().env("PATH", PATH).current_dir(folder);
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        command
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped());
         let mut child = command.spawn()?;
         let mut lines = BufReader::new(child.stderr.take().context("a pipe")?).lines();
         let mut said = String::new();

@@ -86,7 +86,11 @@ impl Rounds {
 
     /// Seconds below which this part of all calls stayed.
     pub fn latency(&self, part: f64) -> f64 {
-        let all: Vec<f64> = self.0.iter().flat_map(|slice| slice.latencies.iter().copied()).collect();
+        let all: Vec<f64> = self
+            .0
+            .iter()
+            .flat_map(|slice| slice.latencies.iter().copied())
+            .collect();
         quantile(&all, part)
     }
 }

@@ -49,7 +49,12 @@ pub async fn measure(cluster: Option<&Cluster>) -> anyhow::Result<()> {
 async fn compare(name: &str, site: &Site, revision: &str) -> anyhow::Result<()> {
     let mut table = Table::new(format!("get_status over HTTP: {name}"));
     let mut servers = JoinSet::new();
-    let key = site.home.keys().create("limits", vec![Scope::Tasks], None).await?.secret;
+    let key = site
+        .home
+        .keys()
+        .create("limits", vec![Scope::Tasks], None)
+        .await?
+        .secret;
     let actor = site.home.keys().authenticate(&key).await?.context("the key is known")?;
     let execution = ended_execution(site, &actor).await?;
 

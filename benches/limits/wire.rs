@@ -80,10 +80,7 @@ impl Wire {
 }
 
 fn body_start(bytes: &[u8]) -> Option<usize> {
-    bytes
-        .windows(4)
-        .position(|four| four == b"\r\n\r\n")
-        .map(|at| at + 4)
+    bytes.windows(4).position(|four| four == b"\r\n\r\n").map(|at| at + 4)
 }
 
 fn length(head: &str) -> anyhow::Result<usize> {

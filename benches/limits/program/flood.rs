@@ -82,7 +82,10 @@ fn into_a_file(folders: &Folders) -> anyhow::Result<Duration> {
         .status()?;
     file.sync_all()?;
     let took = began.elapsed();
-    ensure!(status.success() && file.metadata()?.len() == BYTES, "the script said {status}");
+    ensure!(
+        status.success() && file.metadata()?.len() == BYTES,
+        "the script said {status}"
+    );
     std::fs::remove_file(path)?;
     Ok(took)
 }
@@ -120,14 +123,20 @@ async fn follow(server: &Server, wire: &mut Wire, folders: &Folders, execution: 
 /// Reads the log back: after clawhand's own first line every byte of the script, in order.
 async fn check_order(folders: &Folders, execution: ExecutionId) -> anyhow::Result<()> {
     let url = format!("sqlite://{}", folders.data().join("clawhand.db").display());
-    let settings = StoreSettings { url, max_connections: 1 };
+    let settings = StoreSettings {
+        url,
+        max_connections: 1,
+    };
     let store = Store::open(&settings, Changes::new()).await?;
     let (mut expected, mut number) = (Vec::new(), 0_u64);
     let (mut at, mut checked) = (0, 0_u64);
     loop {
         let (bytes, size) = store.log_read(execution, at, 4 << 20).await?;
         if bytes.is_empty() {
-            ensure!(at == size && checked == BYTES, "{checked} bytes of output in a log of {size}");
+            ensure!(
+                at == size && checked == BYTES,
+                "{checked} bytes of output in a log of {size}"
+            );
             break;
         }
         let output = if at == 0 {

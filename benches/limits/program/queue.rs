@@ -60,14 +60,16 @@ pub async fn measure() -> anyhow::Result<()> {
     each(&server, QUEUED, move |mut wire, at| {
         let ids = left.clone();
         async move {
-            wire.call(None, "cancel_execution", &json!({ "execution_id": ids[at] })).await?;
+            wire.call(None, "cancel_execution", &json!({ "execution_id": ids[at] }))
+                .await?;
             Ok(wire)
         }
     })
     .await?;
     let most = mib(server.pid(), "VmHWM")?;
     let mut wire = Wire::open(server.address).await?;
-    wire.call(None, "cancel_execution", &json!({ "execution_id": holding })).await?;
+    wire.call(None, "cancel_execution", &json!({ "execution_id": holding }))
+        .await?;
     until(&server, &holding, "cancelled").await?;
 
     let mut table = Table::new("10,000 queued executions and 1,000 waiting get_status calls");
