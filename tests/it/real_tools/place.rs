@@ -1,10 +1,5 @@
 //! Targets and a data folder of a test's own, and the program itself to run projects there.
 
-#![expect(
-    clippy::disallowed_methods,
-    reason = "a test is told by its environment what there is"
-)]
-
 use std::fs;
 use std::io::Write as _;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
