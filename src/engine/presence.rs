@@ -8,7 +8,7 @@ use std::fs::{File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// This worker's file. Dropping it says goodbye.
+/// This worker's file. Dropped without [`Presence::leave`], as by a panic, it is found like that of a killed process.
 #[derive(Debug)]
 pub(super) struct Presence {
     path: PathBuf,
@@ -34,6 +34,12 @@ impl Presence {
         Ok(Self { path, _locked: file })
     }
 
+    /// Says goodbye: this worker holds no leases any more.
+    pub(super) fn leave(self) {
+        // A file that can't be removed is found unlocked and removed by the next worker.
+        let _ = std::fs::remove_file(&self.path);
+    }
+
     /// The workers of this folder whose processes are gone.
     pub(super) fn departed(folder: &Path) -> io::Result<Vec<Departed>> {
         let mut departed = Vec::new();
@@ -55,13 +61,6 @@ impl Presence {
             }
         }
         Ok(departed)
-    }
-}
-
-impl Drop for Presence {
-    fn drop(&mut self) {
-        // Without the file nobody asks; a file that can't be removed is found unlocked and removed by the next worker.
-        let _ = std::fs::remove_file(&self.path);
     }
 }
 
@@ -92,7 +91,7 @@ mod tests {
             .into_iter()
             .for_each(Departed::bury);
         assert_eq!(names(), Vec::<String>::new());
-        drop(here);
+        here.leave();
         assert_eq!(std::fs::read_dir(folder.path()).expect("there").count(), 0);
     }
 }

@@ -48,7 +48,7 @@ impl Engine {
     /// Works until `stop` is cancelled, then lets go of every execution and returns.
     pub async fn run(self, stop: CancellationToken) {
         // Without it others wait until the leases run out; nothing else depends on it.
-        let _presence = Presence::announce(&self.0.settings.presence, &self.0.settings.worker)
+        let presence = Presence::announce(&self.0.settings.presence, &self.0.settings.worker)
             .inspect_err(|error| tracing::warn!(%error, "this worker can't say that it lives"));
         self.free_departed().await;
         let mut drivers = JoinSet::new();
@@ -67,6 +67,9 @@ impl Engine {
         }
         while let Some(ended) = drivers.join_next().await {
             note(ended);
+        }
+        if let Ok(presence) = presence {
+            presence.leave();
         }
         tracing::info!(worker = self.0.settings.worker, "worker stopped");
     }
