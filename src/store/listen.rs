@@ -39,6 +39,8 @@ impl Store {
         let mut tick = tokio::time::interval(POLL);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut last = writer.version().await.ok();
+        // What changed before is not noticed any more.
+        changes.nudge_all();
         loop {
             changes.until_watched().await;
             tick.tick().await;
