@@ -148,7 +148,7 @@ impl Driver {
         let mut laid = Vec::new();
         for (index, artifact) in inputs.iter().enumerate() {
             let file = folder.join(index.to_string());
-            if let Err(error) = self.shared.rooms.blobs.fetch(artifact.digest, &file).await {
+            if let Err(error) = self.shared.rooms.blobs.fetch(artifact.blob(), &file).await {
                 tracing::error!(execution.id = %self.execution.id, %error, "an input can't be fetched");
                 return Ok(Err(format!("the input {} can't be fetched", artifact.name)));
             }
