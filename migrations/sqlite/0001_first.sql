@@ -48,6 +48,19 @@ CREATE INDEX executions_by_owner ON executions (owner, id);
 CREATE INDEX executions_queued ON executions (id) WHERE state = 'queued';
 CREATE INDEX executions_driven ON executions (lease_until) WHERE state IN ('preparing', 'running', 'collecting');
 
+-- Which copy of some content is in use. While an artifact has the digest, the copy can't go: the reference sees to it.
+CREATE TABLE blobs (
+    digest TEXT NOT NULL PRIMARY KEY,
+    copy TEXT NOT NULL
+);
+
+-- Copies that are to be deleted. What was written here is never in use again, so deleting twice or late does no harm.
+CREATE TABLE blobs_going (
+    digest TEXT NOT NULL,
+    copy TEXT NOT NULL,
+    PRIMARY KEY (digest, copy)
+);
+
 CREATE TABLE artifacts (
     id TEXT NOT NULL PRIMARY KEY,
     task_id TEXT NOT NULL REFERENCES tasks (id) ON DELETE CASCADE,
@@ -56,7 +69,7 @@ CREATE TABLE artifacts (
     role TEXT NOT NULL,
     name TEXT NOT NULL,
     size BIGINT NOT NULL,
-    digest TEXT NOT NULL,
+    digest TEXT NOT NULL REFERENCES blobs (digest),
     media_type TEXT NOT NULL,
     listing TEXT NOT NULL,
     created_at BIGINT NOT NULL

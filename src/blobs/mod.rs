@@ -1,11 +1,11 @@
 //! Artifacts by the digest of their content, in a local folder or in S3.
 //!
-//! A blob is written once, under `sha256/ab/cdef…`, and never changed; two with the same content are one. What was
+//! A blob is written once, under `sha256/ab/cdef….COPY`, and never changed; its name is never used again. What was
 //! acknowledged is on disk (or in S3), and what is read is what was written: every read computes the digest again.
 //! Memory stays bounded however large a blob is, because it passes through a scratch file.
 //!
-//! Never knows whose a blob is or why it is kept: rows in the store refer to digests, and whoever finds that no row does
-//! any more deletes the blob. Error texts name folders and endpoints; they are for the operator, not for callers.
+//! Never knows whose a blob is or why it is kept: the store knows which copy stands for a digest, and names those that
+//! are to be deleted. Error texts name folders and endpoints; they are for the operator, not for callers.
 //!
 //! Start reading at [`Blobs`]; how a blob gets in is in `writer.rs`, where it is kept in `place.rs`.
 
@@ -25,7 +25,7 @@ use futures_util::{StreamExt as _, TryStreamExt as _};
 use sha2::{Digest as _, Sha256};
 use tokio::io::AsyncWriteExt as _;
 
-use crate::domain::Digest;
+use crate::domain::{Blob, CopyId, Digest};
 use place::Place;
 use scratch::Scratch;
 pub use writer::BlobWriter;
@@ -58,14 +58,35 @@ impl fmt::Debug for BlobSettings {
 pub struct Stored {
     /// Of its content.
     pub digest: Digest,
+    /// The copy that was written.
+    pub copy: CopyId,
     /// Bytes.
     pub size: u64,
+}
+
+impl Stored {
+    /// A new copy of content that was hashed.
+    fn new(digest: Digest, size: u64) -> Self {
+        Self {
+            digest,
+            copy: CopyId::random(),
+            size,
+        }
+    }
+
+    /// Where the bytes are.
+    pub const fn blob(&self) -> Blob {
+        Blob {
+            digest: self.digest,
+            copy: self.copy,
+        }
+    }
 }
 
 /// Why a blob can't be written or read.
 #[derive(Debug, thiserror::Error)]
 pub enum BlobError {
-    /// There is none with this digest.
+    /// There is none with this name.
     #[error("there is no such blob")]
     NotFound,
     /// The content is not what its digest says.
@@ -147,30 +168,27 @@ impl Blobs {
                 size: 0,
             };
             io::copy(&mut file, &mut hashing).map_err(|error| BlobError::io(part.path(), &error))?;
-            let stored = Stored {
-                digest: Digest::from_bytes(hashing.hasher.finalize().into()),
-                size: hashing.size,
-            };
+            let stored = Stored::new(Digest::from_bytes(hashing.hasher.finalize().into()), hashing.size);
             Ok((part, stored))
         })
         .await?;
         self.keep(part, stored).await
     }
 
-    /// Reads a blob piece by piece. If the content does not have this digest, the last item is an error: whatever was
+    /// Reads a blob piece by piece. If the content does not have its digest, the last item is an error: whatever was
     /// made of the pieces must not be used then.
-    pub async fn stream(&self, digest: Digest) -> Result<Pieces, BlobError> {
-        let (_, pieces) = self.0.place.get(digest).await?;
-        Ok(verified(digest, pieces))
+    pub async fn stream(&self, blob: Blob) -> Result<Pieces, BlobError> {
+        let (_, pieces) = self.0.place.get(blob).await?;
+        Ok(verified(blob.digest, pieces))
     }
 
     /// Reads a whole blob of at most `max` bytes.
-    pub async fn read(&self, digest: Digest, max: u64) -> Result<Bytes, BlobError> {
-        let (size, pieces) = self.0.place.get(digest).await?;
+    pub async fn read(&self, blob: Blob, max: u64) -> Result<Bytes, BlobError> {
+        let (size, pieces) = self.0.place.get(blob).await?;
         if size > max {
             return Err(BlobError::TooLarge { size, max });
         }
-        let mut pieces = verified(digest, pieces);
+        let mut pieces = verified(blob.digest, pieces);
         let mut whole = BytesMut::new();
         while let Some(piece) = pieces.try_next().await? {
             whole.extend_from_slice(&piece);
@@ -186,32 +204,58 @@ impl Blobs {
 
     /// Copies a blob to a local file, which appears only when it is whole and verified. What was there is replaced, a
     /// link not followed.
-    pub async fn fetch(&self, digest: Digest, to: &Path) -> Result<(), BlobError> {
-        let mut pieces = self.stream(digest).await?;
+    pub async fn fetch(&self, blob: Blob, to: &Path) -> Result<(), BlobError> {
         let folder = to
             .parent()
             .filter(|parent| !parent.as_os_str().is_empty())
             .unwrap_or(Path::new("."))
             .to_owned();
         let beside = Scratch::beside(folder);
-        let part = blocking(move || beside.create()).await?;
-        let mut file = part.to_async()?;
-        let failed = |error: io::Error| BlobError::io(to, &error);
-        while let Some(piece) = pieces.try_next().await? {
-            file.write_all(&piece).await.map_err(failed)?;
-        }
-        file.flush().await.map_err(failed)?;
+        let part = self.copied(blob, beside).await?;
         let target = to.to_owned();
         blocking(move || part.move_to(&target).map_err(|error| BlobError::io(&target, &error))).await
     }
 
     /// Removes a blob; of one that is not there it says nothing.
-    pub async fn delete(&self, digest: Digest) -> Result<(), BlobError> {
-        self.0.place.delete(digest).await
+    pub async fn delete(&self, blob: Blob) -> Result<(), BlobError> {
+        self.0.place.delete(blob).await
+    }
+
+    /// Makes sure that `kept` is whole: if it is damaged or missing, it is written anew from another copy of the same
+    /// content. True when that was needed.
+    pub async fn mend(&self, kept: CopyId, from: Blob) -> Result<bool, BlobError> {
+        let damaged = Blob { copy: kept, ..from };
+        match self.verify(damaged).await {
+            Err(BlobError::NotFound | BlobError::Mismatch { .. }) => {}
+            result => return result.map(|()| false),
+        }
+        let scratch = self.0.scratch.beside_it();
+        let part = self.copied(from, scratch).await?;
+        self.0.place.keep(part, damaged).await?;
+        Ok(true)
+    }
+
+    async fn verify(&self, blob: Blob) -> Result<(), BlobError> {
+        let mut pieces = self.stream(blob).await?;
+        while pieces.try_next().await?.is_some() {}
+        Ok(())
+    }
+
+    /// A file with the verified content of a blob.
+    async fn copied(&self, blob: Blob, scratch: Scratch) -> Result<scratch::Part, BlobError> {
+        let mut pieces = self.stream(blob).await?;
+        let part = blocking(move || scratch.create()).await?;
+        let failed = |error: io::Error| BlobError::io(part.path(), &error);
+        let mut file = part.to_async()?;
+        while let Some(piece) = pieces.try_next().await? {
+            file.write_all(&piece).await.map_err(failed)?;
+        }
+        file.flush().await.map_err(failed)?;
+        Ok(part)
     }
 
     async fn keep(&self, part: scratch::Part, stored: Stored) -> Result<Stored, BlobError> {
-        self.0.place.keep(part, stored).await?;
+        self.0.place.keep(part, stored.blob()).await?;
         Ok(stored)
     }
 }

@@ -16,8 +16,8 @@ use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _};
 use tokio_util::io::ReaderStream;
 
 use super::scratch::{Part, Scratch, make_folder};
-use super::{BlobError, BlobSettings, Pieces, Stored, blocking};
-use crate::domain::Digest;
+use super::{BlobError, BlobSettings, Pieces, blocking};
+use crate::domain::Blob;
 
 /// Larger blobs go to S3 in parts of this size; S3 takes no smaller ones than 5 MiB.
 const PART_SIZE: usize = 8 * 1024 * 1024;
@@ -110,17 +110,18 @@ impl Place {
         })
     }
 
-    fn key(&self, digest: Digest) -> Key {
-        let hex = digest.hex();
+    fn key(&self, blob: Blob) -> Key {
+        let hex = blob.digest.hex();
         let (start, rest) = hex.split_at(2);
-        self.prefix.clone().join("sha256").join(start).join(rest)
+        let name = format!("{rest}.{}", blob.copy);
+        self.prefix.clone().join("sha256").join(start).join(name)
     }
 
     /// The size and the content of a blob, not verified.
-    pub(super) async fn get(&self, digest: Digest) -> Result<(u64, Pieces), BlobError> {
+    pub(super) async fn get(&self, blob: Blob) -> Result<(u64, Pieces), BlobError> {
         if let Some(folder) = &self.folder {
             // In larger pieces than the store's own, which are 8 KiB.
-            let path = folder.join(self.key(digest).as_ref());
+            let path = folder.join(self.key(blob).as_ref());
             let file = tokio::fs::File::open(&path)
                 .await
                 .map_err(|error| unread(&path, &error))?;
@@ -132,7 +133,7 @@ impl Place {
         let name = self.name.clone();
         let found = self
             .store
-            .get(&self.key(digest))
+            .get(&self.key(blob))
             .await
             .map_err(|error| sort(&name, error))?;
         let size = found.meta.size;
@@ -142,30 +143,26 @@ impl Place {
         Ok((size, pieces.boxed()))
     }
 
-    pub(super) async fn delete(&self, digest: Digest) -> Result<(), BlobError> {
-        match self.store.delete(&self.key(digest)).await {
+    pub(super) async fn delete(&self, blob: Blob) -> Result<(), BlobError> {
+        match self.store.delete(&self.key(blob)).await {
             Ok(()) | Err(Error::NotFound { .. }) => Ok(()),
             Err(error) => Err(sort(&self.name, error)),
         }
     }
 
     /// Keeps a file that is complete.
-    pub(super) async fn keep(&self, part: Part, stored: Stored) -> Result<(), BlobError> {
-        let key = self.key(stored.digest);
+    pub(super) async fn keep(&self, part: Part, blob: Blob) -> Result<(), BlobError> {
+        let key = self.key(blob);
         let Some(folder) = self.folder.clone() else {
-            return self.upload(&part, &key, stored.size).await;
+            return self.upload(&part, &key).await;
         };
         blocking(move || settle(&folder, part, key.as_ref())).await
     }
 
-    async fn upload(&self, part: &Part, key: &Key, size: u64) -> Result<(), BlobError> {
+    async fn upload(&self, part: &Part, key: &Key) -> Result<(), BlobError> {
         let failed = |error| sort(&self.name, error);
-        match self.store.head(key).await {
-            Ok(there) if there.size == size => return Ok(()),
-            Ok(_) | Err(Error::NotFound { .. }) => {}
-            Err(error) => return Err(failed(error)),
-        }
         let unread = |error: io::Error| BlobError::io(part.path(), &error);
+        let size = part.file().metadata().map_err(unread)?.len();
         let mut file = part.to_async()?;
         file.rewind().await.map_err(unread)?;
         if size <= PART_SIZE as u64 {
@@ -197,8 +194,7 @@ impl Place {
     }
 }
 
-/// Moves a file to its place so that it is there, whole, after a crash. What is there already has the same name, so it
-/// has the same content; it is replaced all the same, which heals one that was damaged on disk.
+/// Moves a file to its place so that it is there, whole, after a crash. What is there already was damaged and is mended.
 fn settle(root: &Path, part: Part, key: &str) -> Result<(), BlobError> {
     let target = root.join(key);
     let failed = |error: io::Error| BlobError::io(&target, &error);

@@ -31,6 +31,11 @@ impl Scratch {
         Self { folder }
     }
 
+    /// The same folder, for work that outlives this handle.
+    pub(super) fn beside_it(&self) -> Self {
+        Self::beside(self.folder.clone())
+    }
+
     /// Begins a file.
     pub(super) fn create(&self) -> Result<Part, BlobError> {
         self.try_create().map_err(|error| BlobError::io(&self.folder, &error))

@@ -66,14 +66,6 @@ impl BlobWriter {
             // A write failed or was given up half way, and the caller went on all the same.
             return Err(BlobError::Unavailable("an earlier write of this blob failed".into()));
         }
-        self.blobs
-            .keep(
-                self.part,
-                Stored {
-                    digest: found,
-                    size: self.size,
-                },
-            )
-            .await
+        self.blobs.keep(self.part, Stored::new(found, self.size)).await
     }
 }

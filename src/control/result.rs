@@ -86,7 +86,7 @@ impl Control {
         if artifact.size > INLINE || !is_text(&artifact.media_type) {
             return Ok(None);
         }
-        let bytes = self.blobs().read(artifact.digest, INLINE).await?;
+        let bytes = self.blobs().read(artifact.blob(), INLINE).await?;
         let text = String::from_utf8(bytes.to_vec()).ok();
         Ok(text.filter(|text| room.take(in_json(text))))
     }

@@ -74,7 +74,7 @@ impl Control {
 
     async fn body(&self, artifact: Artifact) -> Result<ArtifactBody, Refusal> {
         Ok(ArtifactBody {
-            stream: self.blobs().stream(artifact.digest).await?,
+            stream: self.blobs().stream(artifact.blob()).await?,
             name: artifact.name,
             media_type: artifact.media_type,
             size: artifact.size,
@@ -173,7 +173,9 @@ impl Control {
     pub async fn check_blobs(&self) -> Result<(), Refusal> {
         let content = Bytes::from_static(b"clawhand doctor\n");
         let stored = self.blobs().put(content.clone()).await?;
-        self.blobs().read(stored.digest, 1024).await?;
+        let read = self.blobs().read(stored.blob(), 1024).await;
+        self.blobs().delete(stored.blob()).await?;
+        read?;
         Ok(())
     }
 }

@@ -8,7 +8,7 @@ use super::contract::{ArtifactUploaded, UploadArtifact, UploadedArtifact};
 use super::links::LinkKind;
 use super::{Answer, Control, listing, require, validate};
 use crate::blobs::Stored;
-use crate::domain::{Actor, Artifact, ArtifactId, ArtifactRole, Code, Digest, Refusal, Scope, Task};
+use crate::domain::{Actor, Artifact, ArtifactId, ArtifactRole, Blob, Code, Digest, Refusal, Scope, Task};
 use crate::store::{ArtifactInsert, PartInsert, Upload, UploadKind};
 
 impl Control {
@@ -187,6 +187,11 @@ impl Control {
         name: &str,
         stored: Stored,
     ) -> Result<ArtifactUploaded, Refusal> {
+        // Until it is offered to the store nobody else can know this copy.
+        let listing = match self.listing_of(name, stored.blob()).await {
+            Ok(listing) => listing,
+            Err(refusal) => return Err(self.discard(stored, refusal).await),
+        };
         let artifact = Artifact {
             id: ArtifactId::random(),
             task: task.id,
@@ -196,14 +201,15 @@ impl Control {
             name: name.to_owned(),
             size: stored.size,
             digest: stored.digest,
+            copy: stored.copy,
             media_type: "application/octet-stream".into(),
-            listing: self.listing_of(name, stored.digest).await?,
+            listing,
             created_at: self.now(),
         };
         match self.store().artifact_insert_input(&artifact).await? {
             ArtifactInsert::Stored => {}
-            ArtifactInsert::TaskStarted => return Err(task_started()),
-            ArtifactInsert::NoTask => return Err(Refusal::not_found("task")),
+            ArtifactInsert::TaskStarted => return Err(self.discard(stored, task_started()).await),
+            ArtifactInsert::NoTask => return Err(self.discard(stored, Refusal::not_found("task")).await),
         }
         tracing::info!(task.id = %task.id, artifact.name = name, size_bytes = stored.size, "artifact uploaded");
         let planned = self.replan_leniently(task).await?;
@@ -221,9 +227,18 @@ impl Control {
         })
     }
 
-    async fn listing_of(&self, name: &str, digest: Digest) -> Result<crate::domain::Listing, Refusal> {
+    /// Removes a copy that no row refers to nor ever will. After an error of the database it must stay: what was not
+    /// acknowledged may be stored all the same.
+    async fn discard(&self, stored: Stored, refusal: Refusal) -> Refusal {
+        if let Err(error) = self.blobs().delete(stored.blob()).await {
+            tracing::warn!(digest = %stored.digest, %error, "a refused upload can't be removed from the artifact store");
+        }
+        refusal
+    }
+
+    async fn listing_of(&self, name: &str, blob: Blob) -> Result<crate::domain::Listing, Refusal> {
         let scratch = self.0.settings.scratch.join(uuid::Uuid::now_v7().simple().to_string());
-        self.blobs().fetch(digest, &scratch).await?;
+        self.blobs().fetch(blob, &scratch).await?;
         let (path, name) = (scratch, name.to_owned());
         let listed = tokio::task::spawn_blocking(move || {
             let opened = std::fs::File::open(&path);

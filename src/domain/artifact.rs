@@ -7,7 +7,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use sha2::{Digest as _, Sha256};
 
-use super::{ArtifactId, ExecutionId, TaskId, UnixMs};
+use super::{ArtifactId, CopyId, ExecutionId, TaskId, UnixMs};
 
 /// A SHA-256 digest, written `sha256:` and 64 lower-case hexadecimal digits.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -147,6 +147,16 @@ impl Listing {
     }
 }
 
+/// Where the bytes of some content are: one copy of them, under a name that no other copy ever has. A copy that was
+/// deleted never comes back, so deleting it, however late, can't meet bytes that are in use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Blob {
+    /// Of the content.
+    pub digest: Digest,
+    /// Which copy.
+    pub copy: CopyId,
+}
+
 /// A named blob.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Artifact {
@@ -166,6 +176,8 @@ pub struct Artifact {
     pub size: u64,
     /// Of its content.
     pub digest: Digest,
+    /// Where the content is.
+    pub copy: CopyId,
     /// A media type (RFC 6838).
     pub media_type: String,
     /// What is inside, for an input.
@@ -175,6 +187,14 @@ pub struct Artifact {
 }
 
 impl Artifact {
+    /// Where its bytes are.
+    pub const fn blob(&self) -> Blob {
+        Blob {
+            digest: self.digest,
+            copy: self.copy,
+        }
+    }
+
     /// Whether it is an archive that is unpacked into the workspace rather than laid there as a file.
     pub fn is_archive(name: &str) -> bool {
         let name = name.to_ascii_lowercase();

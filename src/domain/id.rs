@@ -125,6 +125,9 @@ pub enum ApprovalKind {}
 /// Names a bearer key.
 #[derive(Debug)]
 pub enum KeyKind {}
+/// Names one copy of some content.
+#[derive(Debug)]
+pub enum CopyKind {}
 
 impl IdKind for TaskKind {
     const PREFIX: &'static str = "tsk";
@@ -150,6 +153,10 @@ impl IdKind for KeyKind {
     const PREFIX: &'static str = "key";
     const NOUN: &'static str = "a key";
 }
+impl IdKind for CopyKind {
+    const PREFIX: &'static str = "cpy";
+    const NOUN: &'static str = "a copy";
+}
 
 /// Identifier of a task.
 pub type TaskId = Id<TaskKind>;
@@ -163,6 +170,8 @@ pub type AttemptId = Id<AttemptKind>;
 pub type ApprovalId = Id<ApprovalKind>;
 /// Identifier of a bearer key.
 pub type KeyId = Id<KeyKind>;
+/// Identifier of one copy of some content.
+pub type CopyId = Id<CopyKind>;
 
 #[cfg(test)]
 mod tests {

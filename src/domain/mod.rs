@@ -24,10 +24,10 @@ pub mod units;
 
 pub use actor::{Actor, Door, OPERATOR, Scope};
 pub use approval::{Approval, ApprovalState, Decision};
-pub use artifact::{Artifact, ArtifactRole, Digest, Listing};
+pub use artifact::{Artifact, ArtifactRole, Blob, Digest, Listing};
 pub use execution::{Event, Execution, ExecutionState, StepState};
 pub use facts::Facts;
-pub use id::{ApprovalId, ArtifactId, AttemptId, ExecutionId, KeyId, TaskId};
+pub use id::{ApprovalId, ArtifactId, AttemptId, CopyId, ExecutionId, KeyId, TaskId};
 pub use outcome::{Outcome, Reason, TestFailure, TestSummary};
 pub use plan::{Plan, PlanStep};
 pub use recipe::Recipe;

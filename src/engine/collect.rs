@@ -133,6 +133,7 @@ impl Driver {
             name,
             size: stored.size,
             digest: stored.digest,
+            copy: stored.copy,
             listing: Listing::default(),
             created_at: self.now(),
         })

@@ -136,11 +136,18 @@ impl Driver {
     }
 
     async fn prepare_in(&self, folder: &std::path::Path, place: &Place) -> Result<Result<(), String>, Halt> {
+        let store = &self.shared.rooms.store;
+        let inputs = self
+            .stored(|| async { store.artifact_inputs(self.execution.task).await })
+            .await?;
         let mut laid = Vec::new();
         // Exactly what the plan's digest covers, whatever the task's rows say by now.
         for (index, (name, digest)) in self.execution.plan.inputs.iter().enumerate() {
             let file = folder.join(index.to_string());
-            if let Err(error) = self.shared.rooms.blobs.fetch(*digest, &file).await {
+            let Some(artifact) = inputs.iter().find(|row| row.name == *name && row.digest == *digest) else {
+                return Ok(Err(format!("the input {name} is not what was planned")));
+            };
+            if let Err(error) = self.shared.rooms.blobs.fetch(artifact.blob(), &file).await {
                 tracing::error!(execution.id = %self.execution.id, %error, "an input can't be fetched");
                 return Ok(Err(format!("the input {name} can't be fetched")));
             }

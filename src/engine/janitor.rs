@@ -1,13 +1,15 @@
 //! What has to be done now and then: approvals lapse, old tasks go, workspaces nobody needs are removed.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
 use super::Engine;
-use crate::domain::{Outcome, Reason};
+use crate::domain::{Blob, CopyId, Outcome, Reason};
 use crate::executors::Connection;
+use crate::store::Going;
 
 /// Between two rounds.
 const ROUND: Duration = Duration::from_secs(5);
@@ -15,6 +17,8 @@ const ROUND: Duration = Duration::from_secs(5);
 const PURGE_ROUNDS: u64 = 120;
 /// Tasks that are deleted in one transaction.
 const PURGE: u32 = 100;
+/// Copies of content that are deleted in one round.
+const CONTENT: u32 = 1000;
 
 impl Engine {
     /// Keeps house until `stop` is cancelled.
@@ -33,6 +37,7 @@ impl Engine {
                 self.remove_leftovers().await;
                 self.forget_uploads().await;
                 self.purge().await;
+                self.delete_content().await;
             }
             round += 1;
         }
@@ -104,11 +109,6 @@ impl Engine {
         let before = crate::domain::UnixMs(now.0.saturating_sub(kept));
         match self.0.rooms.store.purge(before, PURGE).await {
             Ok(purged) => {
-                for digest in purged.digests {
-                    if let Err(error) = self.0.rooms.blobs.delete(digest).await {
-                        tracing::warn!(%digest, %error, "the content of a deleted artifact can't be deleted");
-                    }
-                }
                 if purged.tasks > 0 {
                     tracing::info!(
                         tasks = purged.tasks,
@@ -118,6 +118,37 @@ impl Engine {
                 }
             }
             Err(error) => tracing::warn!(%error, "old tasks can't be deleted now"),
+        }
+    }
+
+    /// Deletes copies that nothing refers to. A name is never used again, so it does no harm when another replica does
+    /// the same, or when this one dies half way and somebody begins anew.
+    async fn delete_content(&self) {
+        let going = match self.0.rooms.store.blobs_going(CONTENT).await {
+            Ok(going) => going,
+            Err(error) => return tracing::warn!(%error, "content that nobody needs can't be looked for now"),
+        };
+        let mut mended = BTreeSet::new();
+        for Going { blob, kept } in going {
+            if let Some(kept) = kept.filter(|_| mended.insert(blob.digest)) {
+                self.mend(kept, blob).await;
+            }
+            if let Err(error) = self.0.rooms.blobs.delete(blob).await {
+                tracing::warn!(digest = %blob.digest, %error, "content that nobody needs can't be deleted now");
+                continue;
+            }
+            if let Err(error) = self.0.rooms.store.blobs_gone(blob).await {
+                tracing::warn!(digest = %blob.digest, %error, "deleted content can't be forgotten now");
+            }
+        }
+    }
+
+    /// Before a second copy goes, it may serve to heal the first.
+    async fn mend(&self, kept: CopyId, from: Blob) {
+        match self.0.rooms.blobs.mend(kept, from).await {
+            Ok(true) => tracing::warn!(digest = %from.digest, "damaged content was mended from a new upload"),
+            Ok(false) => {}
+            Err(error) => tracing::warn!(digest = %from.digest, %error, "content can't be verified now"),
         }
     }
 }

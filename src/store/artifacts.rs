@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::blobs;
 use super::connect::Tx;
 use super::sql::{Row, sql};
 use super::tasks::{json, touch};
@@ -11,7 +12,8 @@ use crate::domain::{Artifact, ArtifactId, Digest, ExecutionId, TaskId};
 /// What is read of a row, by name: a column that a newer program adds must not change a prepared statement's result.
 macro_rules! artifact_columns {
     () => {
-        "id, task_id, execution_id, owner, role, name, size, digest, media_type, listing, created_at"
+        "id, task_id, execution_id, owner, role, name, size, digest, media_type, listing, created_at, \
+         (SELECT copy FROM blobs WHERE blobs.digest = artifacts.digest) AS copy"
     };
 }
 
@@ -75,15 +77,6 @@ impl Store {
             .await?;
         row.map(|row| read(&row)).transpose()
     }
-
-    /// Whether an artifact has this content.
-    ///
-    /// # Errors
-    /// When the database can't be read.
-    pub async fn digest_used(&self, digest: Digest) -> Result<bool, StoreError> {
-        let one = sql("SELECT id FROM artifacts WHERE digest = $1 LIMIT 1").bind(digest);
-        Ok(self.row(one).await?.is_some())
-    }
 }
 
 async fn insert_input(tx: &mut Tx, artifact: &Artifact) -> Result<ArtifactInsert, StoreError> {
@@ -107,8 +100,9 @@ pub(super) async fn input_digests(tx: &mut Tx, task: TaskId) -> Result<BTreeMap<
         .collect()
 }
 
-/// Stores an artifact; an input of the same task and name is replaced.
+/// Stores an artifact; an input of the same task and name is replaced. Several in the order of their digests.
 pub(super) async fn insert(tx: &mut Tx, artifact: &Artifact) -> Result<(), StoreError> {
+    blobs::settle(tx, artifact.blob()).await?;
     tx.execute(
         sql("INSERT INTO artifacts \
              (id, task_id, execution_id, owner, role, name, size, digest, media_type, listing, created_at) \
@@ -142,6 +136,7 @@ fn read(row: &Row) -> Result<Artifact, StoreError> {
         name: row.get("name")?,
         size: row.get("size")?,
         digest: row.get("digest")?,
+        copy: row.get("copy")?,
         media_type: row.get("media_type")?,
         listing: row.json("listing")?,
         created_at: row.get("created_at")?,

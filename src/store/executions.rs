@@ -447,7 +447,10 @@ async fn end(tx: &mut Tx, lease: &Lease, finish: &Finish<'_>) -> Result<Executio
         .into());
     }
     close(tx, id, (before, after), finish.outcome, finish.now).await?;
-    for artifact in finish.artifacts {
+    // In one order, so that two that store the same content don't wait for each other in a circle.
+    let mut collected: Vec<_> = finish.artifacts.iter().collect();
+    collected.sort_by_key(|artifact| artifact.blob());
+    for artifact in collected {
         artifacts::insert(tx, artifact).await?;
     }
     // A target that was full may have room now.

@@ -9,11 +9,12 @@
 //! looks at a clock and never stores a secret.
 //!
 //! Start at [`Store::open`] (connect.rs), then a noun: tasks, artifacts, uploads, executions, queue (claim and
-//! lease), steps, log, approvals, facts, keys, purge. Who waits for a change uses [`Changes`] (changes.rs, listen.rs).
+//! lease), steps, log, approvals, facts, keys, blobs, purge. Who waits for a change uses [`Changes`] (changes.rs, listen.rs).
 //! Only the claim (queue.rs) and how a transaction begins (connect.rs, writer.rs) differ between the dialects.
 
 mod approvals;
 mod artifacts;
+mod blobs;
 mod changes;
 mod connect;
 mod error;
@@ -34,6 +35,7 @@ mod writer;
 
 pub use approvals::{Decide, Decided, Grant};
 pub use artifacts::ArtifactInsert;
+pub use blobs::Going;
 pub use changes::{Changes, Topic, Watch};
 pub use connect::{Dialect, Store, StoreSettings};
 pub use error::StoreError;

@@ -1,22 +1,17 @@
-//! Retention: old tasks go with everything of theirs; blobs that nothing refers to any more are named.
-
-use std::collections::BTreeSet;
+//! Retention: old tasks go with everything of theirs. What becomes of their content is in blobs.rs.
 
 use super::connect::Tx;
 use super::sql::sql;
 use super::{Store, StoreError};
-use crate::domain::{Digest, TaskId, UnixMs};
+use crate::domain::{TaskId, UnixMs};
 
 /// What was deleted.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Purged {
     /// How many tasks.
     pub tasks: u64,
     /// How many executions of theirs.
     pub executions: u64,
-    /// What no row refers to any more. An upload of the same content may be under way: ask
-    /// [`Store::digest_used`] again, under whatever keeps uploads out, before the bytes are deleted.
-    pub digests: Vec<Digest>,
 }
 
 impl Store {
@@ -38,14 +33,8 @@ async fn delete(tx: &mut Tx, before: UnixMs, limit: u32) -> Result<Purged, Store
     .bind(before)
     .bind(limit);
     let mut purged = Purged::default();
-    let mut digests = BTreeSet::new();
     for row in tx.rows(old).await? {
         let id: TaskId = row.get("id")?;
-        let held = sql("SELECT DISTINCT digest FROM artifacts WHERE task_id = $1").bind(id);
-        let mut of_task = Vec::new();
-        for row in tx.rows(held).await? {
-            of_task.push(row.get::<Digest>("digest")?);
-        }
         let count = sql("SELECT COUNT(*) AS executions FROM executions WHERE task_id = $1").bind(id);
         let executions: u64 = match tx.row(count).await? {
             Some(row) => row.get("executions")?,
@@ -58,13 +47,6 @@ async fn delete(tx: &mut Tx, before: UnixMs, limit: u32) -> Result<Purged, Store
         if tx.execute(delete).await? == 1 {
             purged.tasks += 1;
             purged.executions += executions;
-            digests.extend(of_task);
-        }
-    }
-    for digest in digests {
-        let one = sql("SELECT id FROM artifacts WHERE digest = $1 LIMIT 1").bind(digest);
-        if tx.row(one).await?.is_none() {
-            purged.digests.push(digest);
         }
     }
     Ok(purged)

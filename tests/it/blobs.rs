@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use bytes::Bytes;
-use clawhand::blobs::{BlobError, BlobSettings, Blobs, Stored};
-use clawhand::domain::Digest;
+use clawhand::blobs::{BlobError, BlobSettings, Blobs};
+use clawhand::domain::{Blob, CopyId, Digest};
 use futures_util::TryStreamExt as _;
 use tempfile::TempDir;
 
@@ -34,9 +34,16 @@ fn local() -> (TempDir, Blobs) {
     (root, blobs)
 }
 
-fn path_of(root: &Path, digest: Digest) -> PathBuf {
-    let hex = digest.hex();
-    root.join("blobs/sha256").join(&hex[..2]).join(&hex[2..])
+fn path_of(root: &Path, blob: Blob) -> PathBuf {
+    let hex = blob.digest.hex();
+    let name = format!("{}.{}", &hex[2..], blob.copy);
+    root.join("blobs/sha256").join(&hex[..2]).join(name)
+}
+
+/// A blob that nobody wrote.
+fn absent(digest: Digest) -> Blob {
+    let copy = CopyId::random();
+    Blob { digest, copy }
 }
 
 /// Bytes that are different everywhere, so that a wrong order shows.
@@ -100,17 +107,11 @@ async fn s3(name: &str) -> Option<(TempDir, Blobs)> {
 async fn keeps_its_promises(root: &Path, blobs: &Blobs) {
     for size in [0, 1, 100_000, 9 * MIB + 1] {
         let bytes = content(size);
-        let expected = Stored {
-            digest: Digest::of(&bytes),
-            size: size as u64,
-        };
-
+        let (digest, whole) = (Digest::of(&bytes), size as u64);
+        let never = absent(digest);
+        assert!(matches!(blobs.read(never, 1).await, Err(BlobError::NotFound)), "{size}");
         assert!(
-            matches!(blobs.read(expected.digest, 1).await, Err(BlobError::NotFound)),
-            "{size}"
-        );
-        assert!(
-            matches!(blobs.stream(expected.digest).await.err(), Some(BlobError::NotFound)),
+            matches!(blobs.stream(never).await.err(), Some(BlobError::NotFound)),
             "{size}"
         );
 
@@ -118,22 +119,28 @@ async fn keeps_its_promises(root: &Path, blobs: &Blobs) {
         for piece in bytes.chunks(777_777) {
             writer.write(piece).await.expect("writes");
         }
-        assert_eq!(writer.size(), expected.size);
-        assert_eq!(writer.finish(Some(expected.digest)).await.expect("is stored"), expected);
+        assert_eq!(writer.size(), whole);
+        let expected = writer.finish(Some(digest)).await.expect("is stored");
+        assert_eq!((expected.digest, expected.size), (digest, whole));
 
-        // The same again, in the other ways.
-        assert_eq!(blobs.put(bytes.clone()).await.expect("is stored"), expected);
+        // The same again, in the other ways: copies of their own.
         let mut file = tempfile::tempfile().expect("a file");
         file.write_all(&bytes).expect("writes");
         file.rewind().expect("rewinds");
-        assert_eq!(blobs.put_file(file).await.expect("is stored"), expected);
+        for other in [blobs.put(bytes.clone()).await, blobs.put_file(file).await] {
+            let other = other.expect("is stored");
+            assert_eq!((other.digest, other.size), (digest, whole));
+            assert_ne!(other.copy, expected.copy);
+            assert_eq!(blobs.read(other.blob(), whole).await.expect("is read"), bytes);
+            blobs.delete(other.blob()).await.expect("is deleted");
+        }
 
         assert_eq!(
-            blobs.read(expected.digest, expected.size).await.expect("is read"),
+            blobs.read(expected.blob(), expected.size).await.expect("is read"),
             bytes
         );
         let pieces: Vec<Bytes> = blobs
-            .stream(expected.digest)
+            .stream(expected.blob())
             .await
             .expect("is there")
             .try_collect()
@@ -141,22 +148,22 @@ async fn keeps_its_promises(root: &Path, blobs: &Blobs) {
             .expect("is whole");
         assert_eq!(pieces.concat(), bytes);
         if size > 0 {
-            let refused = blobs.read(expected.digest, expected.size - 1).await;
+            let refused = blobs.read(expected.blob(), expected.size - 1).await;
             assert!(matches!(refused, Err(BlobError::TooLarge { .. })), "{refused:?}");
         }
 
         let target = root.join("fetched");
-        blobs.fetch(expected.digest, &target).await.expect("is fetched");
+        blobs.fetch(expected.blob(), &target).await.expect("is fetched");
         assert_eq!(fs::read(&target).expect("is there"), bytes);
 
-        blobs.delete(expected.digest).await.expect("is deleted");
-        blobs.delete(expected.digest).await.expect("is gone already");
+        blobs.delete(expected.blob()).await.expect("is deleted");
+        blobs.delete(expected.blob()).await.expect("is gone already");
         assert!(
-            matches!(blobs.read(expected.digest, 1).await, Err(BlobError::NotFound)),
+            matches!(blobs.read(expected.blob(), 1).await, Err(BlobError::NotFound)),
             "{size}"
         );
         assert!(
-            matches!(blobs.fetch(expected.digest, &target).await, Err(BlobError::NotFound)),
+            matches!(blobs.fetch(expected.blob(), &target).await, Err(BlobError::NotFound)),
             "{size}"
         );
         assert_eq!(fs::read(&target).expect("is untouched"), bytes);
@@ -169,7 +176,7 @@ async fn keeps_its_promises(root: &Path, blobs: &Blobs) {
         .expect_err("is refused");
     assert!(matches!(&refused, BlobError::Mismatch { expected, .. } if *expected == Digest::of(b"promised")));
     for digest in [Digest::of(b"promised"), Digest::of(b"other")] {
-        assert!(matches!(blobs.read(digest, 10).await, Err(BlobError::NotFound)));
+        assert!(matches!(blobs.read(absent(digest), 10).await, Err(BlobError::NotFound)));
     }
     expect_no_scratch(root);
 }
@@ -199,7 +206,7 @@ async fn damage_on_disk_is_noticed_and_healed() {
     let (root, blobs) = local();
     let bytes = content(MIB);
     let stored = blobs.put(bytes.clone()).await.expect("is stored");
-    let path = path_of(root.path(), stored.digest);
+    let path = path_of(root.path(), stored.blob());
     for damage in damages {
         let mut damaged = bytes.to_vec();
         damage(&mut damaged);
@@ -207,14 +214,14 @@ async fn damage_on_disk_is_noticed_and_healed() {
 
         let max = stored.size + 1;
         assert!(matches!(
-            blobs.read(stored.digest, max).await,
+            blobs.read(stored.blob(), max).await,
             Err(BlobError::Mismatch { .. })
         ));
-        let streamed: Result<Vec<Bytes>, _> = blobs.stream(stored.digest).await.expect("begins").try_collect().await;
+        let streamed: Result<Vec<Bytes>, _> = blobs.stream(stored.blob()).await.expect("begins").try_collect().await;
         assert!(matches!(streamed, Err(BlobError::Mismatch { .. })));
         let target = root.path().join("fetched");
         assert!(matches!(
-            blobs.fetch(stored.digest, &target).await,
+            blobs.fetch(stored.blob(), &target).await,
             Err(BlobError::Mismatch { .. })
         ));
         assert!(!target.exists());
@@ -224,24 +231,47 @@ async fn damage_on_disk_is_noticed_and_healed() {
             .collect();
         assert_eq!(names.len(), 2, "only blobs and scratch: {names:?}");
 
-        assert_eq!(blobs.put(bytes.clone()).await.expect("is stored again"), stored);
-        assert_eq!(blobs.read(stored.digest, max).await.expect("is healed"), bytes);
+        let again = blobs.put(bytes.clone()).await.expect("is stored again");
+        assert!(blobs.mend(stored.copy, again.blob()).await.expect("is mended"));
+        assert!(!blobs.mend(stored.copy, again.blob()).await.expect("is whole"));
+        blobs.delete(again.blob()).await.expect("is deleted");
+        assert_eq!(blobs.read(stored.blob(), max).await.expect("is healed"), bytes);
     }
 }
 
+#[tokio::test]
+async fn a_missing_blob_is_mended_and_nothing_is_mended_with_damage() {
+    let (root, blobs) = local();
+    let bytes = content(300_000);
+    let stored = blobs.put(bytes.clone()).await.expect("is stored");
+    let other = blobs.put(bytes.clone()).await.expect("is stored");
+    blobs.delete(stored.blob()).await.expect("is deleted");
+    assert!(blobs.mend(stored.copy, other.blob()).await.expect("is mended"));
+    assert_eq!(blobs.read(stored.blob(), 300_000).await.expect("is read"), bytes);
+
+    blobs.delete(stored.blob()).await.expect("is deleted");
+    fs::write(path_of(root.path(), other.blob()), "damage").expect("is damaged");
+    assert!(matches!(
+        blobs.mend(stored.copy, other.blob()).await,
+        Err(BlobError::Mismatch { .. })
+    ));
+    assert!(matches!(
+        blobs.read(stored.blob(), 300_000).await,
+        Err(BlobError::NotFound)
+    ));
+    expect_no_scratch(root.path());
+}
+
 #[tokio::test(flavor = "multi_thread")]
-async fn the_same_content_at_once_is_one_blob() {
+async fn the_same_content_at_once_is_a_copy_each() {
     let (root, blobs) = local();
     let bytes = content(300_000);
     let puts = (0..32).map(|_| blobs.put(bytes.clone()));
     let all = futures_util::future::try_join_all(puts).await.expect("are stored");
-    assert!(all.iter().all(|stored| *stored == all[0]));
-    let folder = path_of(root.path(), all[0].digest)
-        .parent()
-        .expect("a folder")
-        .to_owned();
-    assert_eq!(fs::read_dir(folder).expect("reads").count(), 1);
-    assert_eq!(blobs.read(all[0].digest, 300_000).await.expect("is read"), bytes);
+    for stored in &all[1..] {
+        blobs.delete(stored.blob()).await.expect("is deleted");
+    }
+    assert_eq!(blobs.read(all[0].blob(), 300_000).await.expect("is read"), bytes);
     expect_no_scratch(root.path());
 }
 
@@ -250,8 +280,8 @@ async fn a_reader_keeps_what_it_opened() {
     let (_root, blobs) = local();
     let bytes = content(MIB);
     let stored = blobs.put(bytes.clone()).await.expect("is stored");
-    let pieces = blobs.stream(stored.digest).await.expect("begins");
-    blobs.delete(stored.digest).await.expect("is deleted");
+    let pieces = blobs.stream(stored.blob()).await.expect("begins");
+    blobs.delete(stored.blob()).await.expect("is deleted");
     let pieces: Vec<Bytes> = pieces.try_collect().await.expect("is whole");
     assert_eq!(pieces.concat(), bytes);
 }
@@ -285,7 +315,7 @@ async fn scratch_on_another_file_system() {
     let blobs = Blobs::open(&settings(url, scratch.path().to_owned())).expect("opens");
     let stored = blobs.put(content(MIB)).await.expect("is stored");
     assert_eq!(
-        blobs.read(stored.digest, stored.size).await.expect("is read"),
+        blobs.read(stored.blob(), stored.size).await.expect("is read"),
         content(MIB)
     );
     assert_eq!(fs::read_dir(scratch.path()).expect("reads").count(), 0);
@@ -339,14 +369,14 @@ async fn a_full_disk_is_told_and_loses_nothing() {
     let target = root.join("fetched");
     fs::write(root.join("filler"), vec![1; 700_000]).expect("fits");
     assert!(matches!(
-        blobs.fetch(kept.digest, &target).await,
+        blobs.fetch(kept.blob(), &target).await,
         Err(BlobError::Full(_))
     ));
 
     assert!(!target.exists());
     expect_no_scratch(root);
     assert_eq!(
-        blobs.read(kept.digest, kept.size).await.expect("is read"),
+        blobs.read(kept.blob(), kept.size).await.expect("is read"),
         content(200_000)
     );
 }
@@ -369,7 +399,7 @@ async fn large_blob_in_a_process_of_its_own() {
         writer.write(&vec![n; 64 * 1024]).await.expect("writes");
     }
     let stored = writer.finish(None).await.expect("is stored");
-    let mut pieces = blobs.stream(stored.digest).await.expect("begins");
+    let mut pieces = blobs.stream(stored.blob()).await.expect("begins");
     let mut size = 0;
     while let Some(piece) = pieces.try_next().await.expect("is whole") {
         size += piece.len() as u64;
@@ -442,7 +472,7 @@ async fn wrong_credentials_are_told_without_showing_them() {
     let root = tempfile::tempdir().expect("a folder");
     let settings = s3_settings(&format!("http://{address}"), "bucket", root.path());
     let blobs = Blobs::open(&settings).expect("opens");
-    let error = blobs.read(Digest::of(b"x"), 1).await.expect_err("is refused");
+    let error = blobs.read(absent(Digest::of(b"x")), 1).await.expect_err("is refused");
     assert!(
         matches!(&error, BlobError::Unavailable(text) if text.contains("credentials")),
         "{error:?}"
@@ -470,8 +500,8 @@ async fn a_service_that_is_gone_is_unavailable() {
     for error in [
         blobs.put(Bytes::from_static(b"x")).await.expect_err("fails"),
         blobs.put(content(9 * MIB)).await.expect_err("fails"),
-        blobs.read(Digest::of(b"x"), 1).await.expect_err("fails"),
-        blobs.delete(Digest::of(b"x")).await.expect_err("fails"),
+        blobs.read(absent(Digest::of(b"x")), 1).await.expect_err("fails"),
+        blobs.delete(absent(Digest::of(b"x"))).await.expect_err("fails"),
     ] {
         assert!(
             matches!(&error, BlobError::Unavailable(text) if text.contains("s3://bucket")),
@@ -490,7 +520,7 @@ async fn https_speaks_tls() {
     settings.aws.remove("AWS_ALLOW_HTTP");
     let blobs = Blobs::open(&settings).expect("opens");
     assert!(matches!(
-        blobs.read(Digest::of(b"x"), 1).await,
+        blobs.read(absent(Digest::of(b"x")), 1).await,
         Err(BlobError::Unavailable(_))
     ));
     let hello = serving.join().expect("served");

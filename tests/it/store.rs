@@ -14,6 +14,7 @@ mod basics;
 mod changes;
 mod driving;
 mod failures;
+mod keeping;
 mod races;
 mod schema;
 
@@ -24,8 +25,8 @@ use clawhand::domain::execution::ExecutionState;
 use clawhand::domain::plan::{Effect, Plan, PlanStep, ResultReader, Risk};
 use clawhand::domain::task::{Constraints, TaskSpec};
 use clawhand::domain::{
-    Approval, ApprovalId, Artifact, ArtifactId, ArtifactRole, Digest, Execution, ExecutionId, Listing, Task, TaskId,
-    UnixMs,
+    Approval, ApprovalId, Artifact, ArtifactId, ArtifactRole, CopyId, Digest, Execution, ExecutionId, Listing, Task,
+    TaskId, UnixMs,
 };
 use clawhand::store::{Changes, Claim, ExecutionInsert, Lease, NewExecution, Store, StoreSettings, TaskInsert};
 use sqlx::Connection as _;
@@ -131,6 +132,7 @@ pub fn artifact(task: &Task, name: &str, content: &[u8]) -> Artifact {
         name: name.into(),
         size: content.len() as u64,
         digest: Digest::of(content),
+        copy: CopyId::random(),
         media_type: "text/plain".into(),
         listing: Listing {
             files: BTreeMap::from([(name.into(), content.len() as u64)]),
