@@ -42,6 +42,8 @@ pub(super) async fn end_attempts(run: &RunFolder) -> Result<(), ExecutorError> {
     Ok(())
 }
 
+/// How often a folder is removed anew because something was still writing there.
+const DISCARD_TRIES: u32 = 100;
 /// What the name of a run folder ends in that is being discarded.
 const DISCARDED: &str = "discarded";
 
@@ -57,13 +59,21 @@ pub(super) fn discard(run: &RunFolder) -> io::Result<()> {
         return Ok(());
     }
     let boot = boot_id()?;
-    for folder in list(&RunFolder::at(away.clone()).attempts())? {
-        if let Some(started) = folder.started()?.filter(|started| started.boot_id == boot) {
-            started.supervisor.signal(Signal::SIGKILL)?;
-            end_what_is_left(&folder)?;
+    let mut tries = DISCARD_TRIES;
+    loop {
+        for folder in list(&RunFolder::at(away.clone()).attempts())? {
+            if let Some(started) = folder.started()?.filter(|started| started.boot_id == boot) {
+                started.supervisor.signal(Signal::SIGKILL)?;
+                end_what_is_left(&folder)?;
+            }
+        }
+        tries -= 1;
+        match remove(&away) {
+            // Something of it was just writing, and is found in the next round.
+            Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty && tries > 0 => std::thread::yield_now(),
+            removed => return removed,
         }
     }
-    remove(&away)
 }
 
 fn list(attempts: &Path) -> io::Result<Vec<AttemptFolder>> {
