@@ -42,6 +42,12 @@ pub struct Home {
     signing: SigningKey,
 }
 
+/// A wish that can't be granted as it is: the one who asked has to change something. Everything else that fails is
+/// clawhand's or the machine's.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct Refused(pub String);
+
 /// The folders below the data folder.
 struct Folders {
     scratch: PathBuf,

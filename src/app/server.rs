@@ -8,7 +8,7 @@ use axum::middleware::from_fn_with_state;
 use tokio::net::TcpListener;
 use tower_http::catch_panic::CatchPanicLayer;
 
-use super::Home;
+use super::{Home, Refused};
 use crate::auth::guard::{Guard, Loopback, guard};
 use crate::auth::peer::{Doorway, Peer};
 use crate::config::Config;
@@ -93,10 +93,11 @@ async fn listen(home: &Home) -> anyhow::Result<TcpListener> {
         .collect();
     let open = addresses.iter().any(|address| !address.ip().is_loopback());
     if open && home.store.keys_active(home.clock.now()).await? == 0 {
-        anyhow::bail!(
+        let refused = format!(
             "{host} can be reached from other machines, and there is no key yet: make one with \
              `clawhand keys create --name NAME`, or listen on 127.0.0.1"
         );
+        return Err(Refused(refused).into());
     }
     TcpListener::bind(addresses.as_slice())
         .await

@@ -22,7 +22,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::app::Home;
+use crate::app::{Home, Refused};
 use crate::config::{Config, Environment};
 use crate::telemetry;
 
@@ -98,7 +98,11 @@ pub async fn execute(arguments: Arguments, environment: Environment) -> ExitCode
         Ok(code) => code,
         Err(error) => {
             output::error(&error);
-            exit::INTERNAL
+            if error.is::<Refused>() {
+                exit::REFUSED
+            } else {
+                exit::INTERNAL
+            }
         }
     };
     ExitCode::from(code)

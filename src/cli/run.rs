@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::exit;
 use super::output::{self, Form};
 use super::pack::pack;
-use crate::app::Home;
+use crate::app::{Home, Refused};
 use crate::cli::executions::{Follow, follow};
 use crate::control::Control;
 use crate::control::contract::{
@@ -136,7 +136,8 @@ struct Uploaded {
 
 async fn upload(arguments: &RunArguments, control: &Control, actor: &Actor) -> Result<Uploaded, Stop> {
     let project = std::fs::canonicalize(&arguments.project)
-        .map_err(|error| anyhow::anyhow!("{} can't be opened: {error}", arguments.project.display()))?;
+        .map_err(|error| Refused(format!("{} can't be opened: {error}", arguments.project.display())))
+        .map_err(anyhow::Error::from)?;
     let name = project
         .file_name()
         .map_or_else(|| "project".into(), |name| name.to_string_lossy().into_owned());
