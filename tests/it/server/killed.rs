@@ -15,11 +15,13 @@ use super::process;
 on_both_servers!(
     a_killed_server_goes_on_where_it_was,
     a_server_killed_again_and_again_loses_no_line,
+    servers_killed_as_soon_as_they_begin_start_nothing_twice,
     a_server_killed_while_preparing_prepares_again,
     a_step_that_ends_while_no_server_lives_is_not_lost,
     a_server_killed_while_collecting_collects_again,
     a_killed_supervisor_is_unknown_and_never_runs_twice,
     a_killed_server_and_supervisor_are_unknown,
+    what_may_be_repeated_is_started_again,
     a_server_that_is_asked_to_stop_hands_over,
 );
 
@@ -89,6 +91,65 @@ async fn a_server_killed_again_and_again_loses_no_line(place: &mut Place) {
     assert_eq!(result["state"], "succeeded", "{result}");
     assert_counted(&log, 6);
     assert!(gate.is_quiet(), "it was started twice");
+    server.stop().await;
+}
+
+async fn servers_killed_as_soon_as_they_begin_start_nothing_twice(place: &mut Place) {
+    const EXECUTIONS: usize = 8;
+    let gate = Gate::new().await;
+    let server = place.serve().await;
+    let caller = server.caller();
+    let mut executions = Vec::new();
+    for number in 0..EXECUTIONS {
+        executions.push(
+            caller
+                .run(&gate.script(&format!("gate {number}; echo done {number}")))
+                .await,
+        );
+    }
+    server.log.until("driving").await;
+    server.kill().await;
+    // The next one takes over whatever stage each is in, and dies of the same.
+    let server = place.serve().await;
+    server.log.until("driving").await;
+    server.kill().await;
+
+    let server = place.serve().await;
+    let mut said = Vec::new();
+    for _ in 0..EXECUTIONS {
+        let visit = gate.visit().await;
+        said.push(visit.said.clone());
+        visit.open().await;
+    }
+    for (number, execution) in executions.iter().enumerate() {
+        let (log, result) = server.caller().followed(execution).await;
+        assert_eq!(result["state"], "succeeded", "{result}");
+        assert_eq!(log, format!("{HEAD}done {number}\n"));
+    }
+    said.sort();
+    said.dedup();
+    assert_eq!(said.len(), EXECUTIONS, "one was started twice: {said:?}");
+    assert!(gate.is_quiet(), "one was started twice");
+    server.stop().await;
+}
+
+async fn what_may_be_repeated_is_started_again(place: &mut Place) {
+    let gate = Gate::new().await;
+    let server = place.serve().await;
+    let caller = server.caller();
+    let task = caller.submit("careless").await;
+    caller
+        .upload(&task, "one.sh", &gate.script("echo before; gate here; echo after"))
+        .await;
+    let execution = caller.start(&task).await;
+    let lost = gate.expect("here").await;
+    process::signal(place.supervisor(&execution), Signal::SIGKILL);
+    lost.gone().await;
+    gate.expect("here").await.open().await;
+    let (log, result) = caller.followed(&execution).await;
+    assert_eq!(result["state"], "succeeded", "{result}");
+    let head = "== step 1 of 1: again (do what may be repeated)\n";
+    assert_eq!(log, format!("{head}before\n{head}before\nafter\n"));
     server.stop().await;
 }
 
