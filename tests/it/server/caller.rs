@@ -168,6 +168,21 @@ impl Caller {
         }
     }
 
+    /// Waits until this is in the log, and so is on disk.
+    pub async fn until_logged(&self, execution: &str, words: &str) {
+        let (mut log, mut cursor) = (String::new(), None::<String>);
+        while !log.contains(words) {
+            let mut ask = json!({"execution_id": execution, "wait_ms": 20_000});
+            if let Some(cursor) = &cursor {
+                ask["cursor"] = json!(cursor);
+            }
+            let status = self.ok("get_status", ask).await;
+            log += status["log"]["text"].as_str().expect("text");
+            assert_ne!(status["log"]["done"], true, "it ended without {words:?}: {log}");
+            cursor = Some(text(&status, "/log/next_cursor"));
+        }
+    }
+
     /// Follows an execution to its end: its whole log and its result.
     pub async fn followed(&self, execution: &str) -> (String, Value) {
         let (mut log, mut cursor) = (String::new(), None);

@@ -98,6 +98,7 @@ async fn a_full_disk_is_told_and_loses_nothing(place: &mut Place) {
         .run(&gate.script("echo before; gate here; seq 1 20000; exit 7"))
         .await;
     let here = gate.expect("here").await;
+    caller.until_logged(&running, "before\n").await;
 
     small.fill();
     let content = "y".repeat(200_000);
