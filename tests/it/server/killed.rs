@@ -143,6 +143,7 @@ async fn what_may_be_repeated_is_started_again(place: &mut Place) {
         .await;
     let execution = caller.start(&task).await;
     let lost = gate.expect("here").await;
+    caller.until_logged(&execution, "before\n").await;
     process::signal(place.supervisor(&execution), Signal::SIGKILL);
     lost.gone().await;
     gate.expect("here").await.open().await;
