@@ -29,7 +29,7 @@ impl Control {
         let Some(bytes) = content(&args)? else {
             return self.link(&task, args.name, digest).await;
         };
-        self.check_size(args.offset.unwrap_or(0) + bytes.len() as u64)?;
+        self.check_size(args.offset.unwrap_or(0).saturating_add(bytes.len() as u64))?;
         match args.offset {
             None if args.last == Some(false) => self.part(&task, &args, 0, bytes).await,
             None => {

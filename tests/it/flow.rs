@@ -344,6 +344,10 @@ async fn wrong_uploads_are_told_what_is_wrong(site: &Site) {
             upload(|args| (args.offset, args.last) = (Some(5), Some(true))),
             "invalid_argument",
         ),
+        (
+            upload(|args| (args.offset, args.last) = (Some(u64::MAX), Some(true))),
+            "too_large",
+        ),
     ];
     for (args, expected) in uploads {
         let shown = format!("{args:?}");
