@@ -119,12 +119,18 @@ impl Keys {
     /// When the store can't be read.
     pub async fn any(&self) -> Result<bool, StoreError> {
         let now = self.clock.now();
-        if let Some((at, any)) = self.any.lock().ok().and_then(|any| *any)
+        let known = self.any.lock().ok().and_then(|any| *any);
+        if let Some((at, any)) = known
             && now.since(at) < BELIEVED
         {
             return Ok(any);
         }
-        let any = !self.store.key_list().await?.is_empty();
+        let any = match (self.store.key_list().await, known) {
+            (Ok(keys), _) => !keys.is_empty(),
+            // While the database is away nobody can make a key either, and every call will be told of it by itself.
+            (Err(StoreError::Unavailable(_)), Some((_, any))) => return Ok(any),
+            (Err(error), _) => return Err(error),
+        };
         if let Ok(mut known) = self.any.lock() {
             *known = Some((now, any));
         }

@@ -84,7 +84,7 @@ async fn what_is_refused_is_told_apart(place: &mut Place) {
         (vec!["run", project.as_str(), "--target", "lab"], 2, "--intent"),
         (
             vec!["run", "/nowhere/at/all", "--target", "lab", "--intent", "run"],
-            70,
+            3,
             "/nowhere/at/all",
         ),
         (vec!["fly"], 2, "fly"),
