@@ -23,7 +23,7 @@ use crate::{http, mcp};
 pub async fn over_http(home: &Home, lifecycle: &Lifecycle) -> anyhow::Result<()> {
     let listener = listen(home).await?;
     let address = listener.local_addr().context("the listener has no address")?;
-    let loopback = if address.ip().is_loopback() {
+    let loopback = if address.ip().is_loopback() && is_private(&home.config) {
         Loopback::Only
     } else {
         Loopback::No
@@ -102,6 +102,24 @@ async fn listen(home: &Home) -> anyhow::Result<TcpListener> {
     TcpListener::bind(addresses.as_slice())
         .await
         .with_context(|| format!("can't listen on {host}:{port}: choose another with PORT or http.port"))
+}
+
+/// Whether nothing says that this server is meant to be reached from elsewhere, as through a proxy or a tunnel.
+fn is_private(config: &Config) -> bool {
+    let local = |host: &str| {
+        let name = host
+            .rsplit_once(':')
+            .map_or(host, |(name, port)| match port.parse::<u16>() {
+                Ok(_) => name,
+                Err(_) => host,
+            });
+        let name = name.trim_start_matches('[').trim_end_matches(']');
+        name == "localhost" || name.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
+    };
+    let public = config.http.public_url.as_str();
+    let host = public.split_once("://").map_or(public, |(_, rest)| rest);
+    let host = host.split('/').next().unwrap_or(host);
+    (public.is_empty() || local(host)) && config.http.allowed_hosts.iter().all(|host| local(host))
 }
 
 fn public_url(config: &Config, address: SocketAddr) -> String {

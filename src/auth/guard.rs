@@ -3,13 +3,25 @@
 use axum::Json;
 use axum::extract::{ConnectInfo, Request, State};
 use axum::http::header::{AUTHORIZATION, WWW_AUTHENTICATE};
-use axum::http::{HeaderValue, StatusCode};
+use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 
 use super::Keys;
 use super::peer::Peer;
 use crate::domain::{Actor, Code, Door, Refusal, Scope};
+
+/// What a proxy adds: who comes through one may come from anywhere, although the connection comes from this machine.
+const FORWARDED: [&str; 8] = [
+    "forwarded",
+    "via",
+    "x-forwarded-for",
+    "x-forwarded-host",
+    "x-forwarded-proto",
+    "x-real-ip",
+    "cf-connecting-ip",
+    "true-client-ip",
+];
 
 /// What lets callers in. Cheap to clone.
 #[derive(Clone)]
@@ -34,8 +46,9 @@ impl Guard {
         Self { keys, loopback }
     }
 
-    /// Who the caller with this Authorization header is.
-    async fn actor(&self, header: Option<&HeaderValue>, peer: Option<&Peer>) -> Result<Actor, Refusal> {
+    /// Who the caller with these headers is.
+    async fn actor(&self, headers: &HeaderMap, peer: Option<&Peer>) -> Result<Actor, Refusal> {
+        let header = headers.get(AUTHORIZATION);
         let unavailable = |_| {
             Refusal::new(
                 Code::StorageUnavailable,
@@ -44,8 +57,9 @@ impl Guard {
             )
         };
         let Some(header) = header else {
+            let forwarded = FORWARDED.iter().any(|name| headers.contains_key(*name));
             let keyless = self.loopback == Loopback::Only && !self.keys.any().await.map_err(unavailable)?;
-            if keyless && peer.is_some_and(Peer::is_own) {
+            if keyless && !forwarded && peer.is_some_and(Peer::is_own) {
                 return Ok(Actor {
                     door: Door::Http,
                     ..Actor::local_model("http")
@@ -82,7 +96,7 @@ pub async fn guard(State(guard): State<Guard>, mut request: Request, next: Next)
         .extensions()
         .get::<ConnectInfo<Peer>>()
         .map(|ConnectInfo(peer)| peer.clone());
-    match guard.actor(request.headers().get(AUTHORIZATION), peer.as_ref()).await {
+    match guard.actor(request.headers(), peer.as_ref()).await {
         Ok(actor) => {
             request.extensions_mut().insert(actor);
             next.run(request).await
