@@ -226,7 +226,8 @@ pub enum ExecutorError {
     /// No space is left.
     #[error("no space left: {0}")]
     StorageFull(String),
-    /// An archive that would write outside the workspace or expand without bound.
+    /// An input that can't be laid as it is: an archive that would write outside the workspace or expand without bound,
+    /// or a name that another input has taken for a folder. The text is for whoever uploaded it.
     #[error("{0}")]
     UnsafeArchive(String),
 }

@@ -206,14 +206,18 @@ fn readable(fd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
     Ok(unsafe { AsyncFd::register_with_interest(fd, Interest::READABLE) }?)
 }
 
-/// An error of the system as one of the contract.
+/// An error of the system as one of the contract. What names and kinds of files cause is the same each time.
 fn failed(what: &str, error: &io::Error) -> ExecutorError {
     let text = format!("failed to {what}: {error}");
     match error.kind() {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => ExecutorError::StorageFull(text),
-        io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied | io::ErrorKind::InvalidInput => {
-            ExecutorError::Refused(text)
-        }
+        io::ErrorKind::NotFound
+        | io::ErrorKind::PermissionDenied
+        | io::ErrorKind::InvalidInput
+        | io::ErrorKind::AlreadyExists
+        | io::ErrorKind::NotADirectory
+        | io::ErrorKind::IsADirectory
+        | io::ErrorKind::InvalidFilename => ExecutorError::Refused(text),
         _ => ExecutorError::Unreachable(text),
     }
 }

@@ -80,7 +80,11 @@ fn lay(work: &Path, input: &Input) -> Result<(), ExecutorError> {
     }
     let parts = plain_parts(&input.name)
         .ok_or_else(|| ExecutorError::Refused(format!("the input name {:?} leaves the workspace", input.name)))?;
-    lay_file(work, &parts, file, input.mode).map_err(|error| failed(&what, &error))
+    lay_file(work, &parts, file, input.mode).map_err(|error| match failed(&what, &error) {
+        // Two inputs that can't both be there: whoever uploaded them must hear it.
+        ExecutorError::Refused(why) => ExecutorError::UnsafeArchive(why),
+        other => other,
+    })
 }
 
 /// Writes a file without passing through any link that an archive may have brought.
