@@ -27,6 +27,17 @@ fn connection_digest(target: &Target) -> Digest {
     Digest::of(format!("{} {:?}", env!("CARGO_PKG_VERSION"), target.executor).as_bytes())
 }
 
+fn not_now(target: &Target) -> Refusal {
+    Refusal {
+        retryable: true,
+        ..Refusal::new(
+            Code::MissingFacts,
+            format!("target `{}` can't be looked at now", target.name),
+            "try again in a moment; if it stays so, the operator runs `clawhand targets probe`",
+        )
+    }
+}
+
 impl Control {
     /// The facts of `target`, learned now if none are known or they are too old.
     pub(super) async fn facts_of(&self, target: &Target) -> Result<Facts, Refusal> {
@@ -34,11 +45,16 @@ impl Control {
             return Ok(facts);
         }
         let lock = self.0.probes.lock_of(&target.name);
-        let _one_at_a_time = lock.lock().await;
-        match self.known_facts(target).await? {
-            Some(facts) => Ok(facts),
-            None => self.probe(target).await,
-        }
+        let learned = async {
+            let _one_at_a_time = lock.lock().await;
+            match self.known_facts(target).await? {
+                Some(facts) => Ok(facts),
+                None => self.probe(target).await,
+            }
+        };
+        // Waiting behind other callers' probes counts: each of them may take all of the time.
+        let learned = tokio::time::timeout(PROBE, learned).await;
+        learned.unwrap_or_else(|_| Err(not_now(target)))
     }
 
     /// Learns the facts of `target` and keeps them.
@@ -53,14 +69,7 @@ impl Control {
         };
         let facts = probed.map_err(|error| {
             tracing::warn!(target.name = target.name, %error, "a target can't be probed");
-            Refusal {
-                retryable: true,
-                ..Refusal::new(
-                    Code::MissingFacts,
-                    format!("target `{}` can't be looked at now", target.name),
-                    "try again in a moment; if it stays so, the operator runs `clawhand targets probe`",
-                )
-            }
+            not_now(target)
         })?;
         self.store()
             .facts_put(&target.name, connection_digest(target), &facts)

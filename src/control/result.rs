@@ -7,6 +7,8 @@ use super::{Answer, Control, require, validate};
 use crate::domain::execution::StepRow;
 use crate::domain::{Actor, Artifact, ExecutionId, Outcome, Reason, Refusal, Scope, TestSummary};
 
+/// The most outputs that are shown inside a result: each costs a look at the artifact store.
+const INLINE_COUNT: usize = 16;
 /// The largest output that is shown inside the result.
 const INLINE: u64 = 4 * 1024;
 /// All outputs shown inside one result together.
@@ -59,8 +61,10 @@ impl Control {
         let views = outputs.iter().skip(from).map(|artifact| self.artifact_view(artifact));
         let mut views = Room::new(ARTIFACTS).fill(views);
         let mut room = Room::new(INLINE_ALL);
-        for (view, artifact) in views.iter_mut().zip(&outputs[outputs.len() - all..]) {
-            view.text = self.inline_text(artifact, &mut room).await?;
+        let short = |artifact: &Artifact| artifact.size <= INLINE && is_text(&artifact.media_type);
+        let shown = views.iter_mut().zip(&outputs[outputs.len() - all..]);
+        for (view, artifact) in shown.filter(|(_, artifact)| short(artifact)).take(INLINE_COUNT) {
+            view.text = self.inline_text(artifact, &mut room).await;
         }
         let left_out = all - views.len();
         Ok((views, left_out))
@@ -82,13 +86,17 @@ impl Control {
     }
 
     /// The content of a short text, while there is room.
-    async fn inline_text(&self, artifact: &Artifact, room: &mut Room) -> Result<Option<String>, Refusal> {
-        if artifact.size > INLINE || !is_text(&artifact.media_type) {
-            return Ok(None);
+    async fn inline_text(&self, artifact: &Artifact, room: &mut Room) -> Option<String> {
+        match self.blobs().read(artifact.blob(), INLINE).await {
+            Ok(bytes) => String::from_utf8(bytes.to_vec())
+                .ok()
+                .filter(|text| room.take(in_json(text))),
+            Err(error) => {
+                // How the work ended is known all the same, and must be told.
+                tracing::warn!(artifact.id = %artifact.id, %error, "an output can't be shown");
+                None
+            }
         }
-        let bytes = self.blobs().read(artifact.blob(), INLINE).await?;
-        let text = String::from_utf8(bytes.to_vec()).ok();
-        Ok(text.filter(|text| room.take(in_json(text))))
     }
 }
 

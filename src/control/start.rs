@@ -138,11 +138,12 @@ impl Control {
             target: target.name.clone(),
             intent: intent.clone(),
             question: format!(
-                "May `{intent}` run on {} for the project {:?}? Goal: {}. It will: {}.",
+                "May `{intent}` run on {}? It will: {}. {}The caller calls the project {} and the goal {}.",
                 target.name,
-                task.spec.project_name,
-                task.spec.goal,
-                steps.join("; then ")
+                steps.join("; then "),
+                parameters(task),
+                quoted(&task.spec.project_name),
+                quoted(&task.spec.goal),
             ),
             state: ApprovalState::Open,
             created_at: execution.created_at,
@@ -151,6 +152,28 @@ impl Control {
             decided_at: None,
             reason: None,
         }))
+    }
+}
+
+/// What the caller chose of what will run.
+fn parameters(task: &Task) -> String {
+    match task.spec.inputs.is_empty() {
+        true => String::new(),
+        false => {
+            let json = serde_json::to_string(&task.spec.inputs).unwrap_or_default();
+            format!("The caller chose the inputs {}. ", quoted(&json))
+        }
+    }
+}
+
+/// A caller's words in a question to a person: visibly a quotation, on one line, and not so long that they hide the
+/// rest.
+fn quoted(words: &str) -> String {
+    const SHOWN: usize = 300;
+    let shown: String = words.chars().take(SHOWN).collect();
+    match words.chars().count() {
+        0..=SHOWN => format!("{shown:?}"),
+        all => format!("{shown:?} (and {} more characters)", all - SHOWN),
     }
 }
 

@@ -1,5 +1,7 @@
 //! Artifacts in and out as streams: a signed PUT, a signed GET, and reading as an owner.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use futures_util::stream::BoxStream;
 use futures_util::{Stream, StreamExt as _};
@@ -11,6 +13,9 @@ use crate::blobs::{BlobError, Stored};
 use crate::domain::{Actor, Artifact, ArtifactId, Code, Digest, Refusal};
 use crate::redact::Clean;
 use crate::store::{Upload, UploadKind};
+
+/// How long a body may say nothing before it is given up.
+const SILENCE: Duration = Duration::from_secs(60);
 
 /// An artifact on its way out. What is in it was scrubbed when it was collected.
 pub struct ArtifactBody {
@@ -132,7 +137,17 @@ impl Control {
         E: std::fmt::Display,
     {
         let mut writer = self.blobs().writer().await?;
-        while let Some(chunk) = body.next().await {
+        loop {
+            let next = tokio::time::timeout(SILENCE, body.next()).await;
+            let Some(chunk) = next.map_err(|_| {
+                Refusal::invalid(
+                    format!("nothing came for {} s after {} bytes", SILENCE.as_secs(), writer.size()),
+                    "send the whole content again to the same link",
+                )
+            })?
+            else {
+                break;
+            };
             let chunk = chunk.map_err(|error| {
                 Refusal::invalid(
                     format!("the transfer broke off after {} bytes: {error}", writer.size()),
