@@ -112,6 +112,7 @@ impl Home {
             executors: self.executors.clone(),
             vault: self.vault.clone(),
             links: Links::new(self.signing.clone(), public_url),
+            signing: self.signing.clone(),
             clock: self.clock.clone(),
         };
         let data = self.config.data.display().to_string();
@@ -134,6 +135,7 @@ impl Home {
             executors: self.executors.clone(),
             inventory: self.inventory.clone(),
             vault: self.vault.clone(),
+            signing: self.signing.clone(),
             clock: self.clock.clone(),
         };
         let worker = &self.config.worker;
@@ -183,9 +185,7 @@ impl Home {
     pub fn start_worker(&self, lifecycle: &Lifecycle, only: Option<ExecutionId>) {
         let engine = self.engine(only);
         lifecycle.spawn("worker", engine.clone().run(lifecycle.soft()));
-        if only.is_none() {
-            lifecycle.spawn("housekeeping", engine.keep_house(lifecycle.soft()));
-        }
+        lifecycle.spawn("housekeeping", engine.keep_house(lifecycle.soft()));
     }
 }
 

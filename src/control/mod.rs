@@ -35,6 +35,7 @@ pub use operator::{ApprovalRow, ExecutionRow};
 pub use transfer::ArtifactBody;
 
 use crate::blobs::{BlobError, Blobs};
+use crate::domain::signing::SigningKey;
 use crate::domain::{Actor, Clock, Code, Refusal, Scope};
 use crate::executors::Executors;
 use crate::inventory::Inventory;
@@ -76,6 +77,8 @@ pub struct Rooms {
     pub vault: Vault,
     /// Signed links.
     pub links: Links,
+    /// With which plans are bound to targets.
+    pub signing: SigningKey,
     /// The time.
     pub clock: Clock,
 }
@@ -89,6 +92,8 @@ struct Inner {
     settings: ControlSettings,
     privacy: privacy::Cache,
     probes: facts::Probes,
+    /// Whose turn it is to have an upload looked at.
+    listings: Arc<tokio::sync::Semaphore>,
 }
 
 impl Control {
@@ -99,6 +104,7 @@ impl Control {
             settings,
             privacy: privacy::Cache::default(),
             probes: facts::Probes::default(),
+            listings: Arc::new(tokio::sync::Semaphore::new(upload::LISTINGS)),
         }))
     }
 

@@ -102,9 +102,13 @@ impl Control {
             inputs: &digests,
             recipes: &snapshot.recipes,
         })?;
+        let binding = target.binding(&self.0.rooms.signing);
         Ok(Replanned {
             target,
-            plan: planned.plan,
+            plan: planned.plan.map(|plan| Plan {
+                binding: Some(binding),
+                ..plan
+            }),
             needs: planned.needs,
             approvals: planned.approvals,
         })

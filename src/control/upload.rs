@@ -1,8 +1,11 @@
 //! `upload_artifact`: a file in the call, in parts, or by a link; then the plan as it is with it.
 
+use std::time::Duration;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
+use tokio::sync::OwnedSemaphorePermit;
 
 use super::contract::{ArtifactUploaded, UploadArtifact, UploadedArtifact};
 use super::links::LinkKind;
@@ -10,6 +13,11 @@ use super::{Answer, Control, listing, require, validate};
 use crate::blobs::Stored;
 use crate::domain::{Actor, Artifact, ArtifactId, ArtifactRole, Blob, Code, Digest, Refusal, Scope, Task};
 use crate::store::{ArtifactInsert, PartInsert, Upload, UploadKind};
+
+/// How long an upload waits for its turn to be looked at.
+const TURN: Duration = Duration::from_secs(10);
+/// How many are looked at at once.
+pub(super) const LISTINGS: usize = 4;
 
 impl Control {
     /// Attaches a file to a task.
@@ -236,11 +244,30 @@ impl Control {
         refusal
     }
 
+    /// The turn of an archive to be looked at: a small one may expand to gigabytes before it is refused, so there are
+    /// few at once. A plain file needs none.
+    async fn turn(&self, name: &str) -> Result<Option<OwnedSemaphorePermit>, Refusal> {
+        if !Artifact::is_archive(name) {
+            return Ok(None);
+        }
+        let turn = tokio::time::timeout(TURN, self.0.listings.clone().acquire_owned()).await;
+        turn.ok().and_then(Result::ok).map(Some).ok_or_else(|| {
+            Refusal::new(
+                Code::Busy,
+                "too many archives are being looked at now; this one was not kept",
+                "upload it again in a moment",
+            )
+        })
+    }
+
     async fn listing_of(&self, name: &str, blob: Blob) -> Result<crate::domain::Listing, Refusal> {
+        let turn = self.turn(name).await?;
         let scratch = self.0.settings.scratch.join(uuid::Uuid::now_v7().simple().to_string());
         self.blobs().fetch(blob, &scratch).await?;
         let (path, name) = (scratch, name.to_owned());
         let listed = tokio::task::spawn_blocking(move || {
+            // Over when the work is, not when the caller goes away.
+            let _turn = turn;
             let opened = std::fs::File::open(&path);
             // The open file stays readable; the name is not needed any more, whatever happens next.
             let _ = std::fs::remove_file(&path);

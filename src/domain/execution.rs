@@ -183,7 +183,7 @@ pub enum StepState {
     Cancelled,
     /// It may have run; how it ended can't be established.
     Unknown,
-    /// It wasn't started because an earlier one failed.
+    /// It never started: an earlier one failed, or the target could not start it.
     Skipped,
 }
 

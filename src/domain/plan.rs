@@ -99,6 +99,10 @@ pub struct Plan {
     pub outputs: Vec<String>,
     /// The digests of the inputs by name, so that an approval covers what will run.
     pub inputs: BTreeMap<String, Digest>,
+    /// A keyed digest of the target's private half ([`super::Target::binding`]), so that an approval covers where and
+    /// with what it will run and not only under which name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub binding: Option<Digest>,
     /// How much a wrong plan could cost.
     pub risk: Risk,
     /// Whether a person is asked first, and why.

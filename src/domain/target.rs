@@ -5,6 +5,9 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::Digest;
+use super::signing::SigningKey;
+
 /// How often a person is asked before an intent runs on a target.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -127,6 +130,14 @@ impl Target {
     /// When a person is asked for `intent`.
     pub fn approval_for(&self, intent: &str) -> ApprovalRule {
         self.approval.get(intent).copied().unwrap_or_default()
+    }
+
+    /// A digest of all that decides where and with what a plan runs here. Keyed, because it becomes part of a digest
+    /// that callers see, and a private half may be guessed from a plain one. After an update of clawhand it may be
+    /// another: then a person is asked once more.
+    pub fn binding(&self, key: &SigningKey) -> Digest {
+        let private = format!("{:?}", (&self.executor, &self.environment, &self.secrets));
+        Digest::from_bytes(key.sign("target-binding", private.as_bytes()))
     }
 
     /// The texts of the private half that no caller may read, wherever they turn up.

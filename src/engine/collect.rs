@@ -1,15 +1,16 @@
 //! Reads results and takes outputs into the artifact store, scrubbed like the log.
 
-use tokio::io::AsyncReadExt as _;
+use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _};
 
 use super::Halt;
 use super::driver::{Driver, Place};
+use super::outcome::scrubbed_tests;
 use crate::blobs::BlobError;
 use crate::domain::plan::ResultReader;
 use crate::domain::{Artifact, ArtifactId, ArtifactRole, Listing, PlanStep, StepState, TestSummary};
 use crate::executors::{AttemptState, CollectLimit, CollectedFile, Handle};
 use crate::planner::readers::Reader;
-use crate::redact::{Rules, Scrubber};
+use crate::redact::Scrubber;
 
 /// The most files that are collected.
 const FILES: usize = 1000;
@@ -19,6 +20,15 @@ const REPORT: u64 = 64 * 1024 * 1024;
 const CHUNK: usize = 256 * 1024;
 /// How long one look at finished output may take.
 const LOOK: std::time::Duration = std::time::Duration::from_secs(10);
+
+/// What is there after the steps.
+#[derive(Default)]
+pub(super) struct Found {
+    pub(super) artifacts: Vec<Artifact>,
+    pub(super) tests: Option<TestSummary>,
+    /// In words, that not all outputs are there.
+    pub(super) missing: Option<String>,
+}
 
 /// Why an output can't be kept.
 #[derive(Debug, thiserror::Error)]
@@ -31,8 +41,8 @@ enum KeepError {
 
 impl Driver {
     /// Outputs and test results. What can't be read is left out and logged: the work itself is over, and its exit
-    /// code decides.
-    pub(super) async fn collect(&self, place: &Place) -> Result<(Vec<Artifact>, Option<TestSummary>), Halt> {
+    /// code decides. The caller is told that something is missing.
+    pub(super) async fn collect(&self, place: &Place) -> Result<Found, Halt> {
         let plan = &self.execution.plan;
         let mut globs = plan.outputs.clone();
         for step in &plan.steps {
@@ -47,8 +57,9 @@ impl Driver {
         let found = self
             .reached(|| async { place.executor.collect(&place.workspace, &globs, limit).await })
             .await?;
-        let found = found.unwrap_or_else(|why| {
-            tracing::warn!(execution.id = %self.execution.id, error = why, "outputs can't be collected");
+        let mut missing = None;
+        let found = found.unwrap_or_else(|_| {
+            missing = Some("its outputs could not be collected".to_owned());
             Default::default()
         });
         for (name, why) in &found.left_out {
@@ -56,14 +67,25 @@ impl Driver {
         }
         let mut readers: Vec<(usize, Reader)> = self.readers().await?;
         let mut artifacts = Vec::new();
+        let mut left_out = found.left_out.len();
+        let deadline = self.deadline();
         for file in found.files {
-            match self.keep(place, file, &mut readers).await {
+            match self.keep_by(deadline, place, (&file, &mut readers)).await? {
                 Ok(artifact) => artifacts.push(artifact),
-                Err(error) => tracing::warn!(execution.id = %self.execution.id, %error, "an output can't be kept"),
+                Err(error) => {
+                    left_out += 1;
+                    tracing::warn!(execution.id = %self.execution.id, %error, "an output can't be kept");
+                }
             }
         }
-        let tests = self.read_results(place, readers).await?;
-        Ok((artifacts, tests))
+        if left_out > 0 {
+            missing = Some(format!("{left_out} of its outputs could not be kept"));
+        }
+        Ok(Found {
+            artifacts,
+            tests: self.read_results(place, readers).await?,
+            missing,
+        })
     }
 
     /// A reader for each step that ran and has results.
@@ -84,18 +106,39 @@ impl Driver {
         Ok(read.map(|(index, step)| (index, Reader::new(&step.reader))).collect())
     }
 
+    /// Keeps one file; an artifact store that can't be reached is waited for, so that a short outage costs no output.
+    async fn keep_by(
+        &self,
+        deadline: tokio::time::Instant,
+        place: &Place,
+        (file, readers): (&CollectedFile, &mut [(usize, Reader)]),
+    ) -> Result<Result<Artifact, KeepError>, Halt> {
+        loop {
+            match self.keep(place, file, readers).await {
+                Err(KeepError::Store(error @ (BlobError::Unavailable(_) | BlobError::Full(_))))
+                    if tokio::time::Instant::now() < deadline =>
+                {
+                    tracing::warn!(execution.id = %self.execution.id, %error, "an output can't be kept now; waiting");
+                    self.pause().await?;
+                }
+                done => return Ok(done),
+            }
+        }
+    }
+
     /// Scrubs one file into the artifact store, and shows it to the readers that asked for it.
     async fn keep(
         &self,
         place: &Place,
-        file: CollectedFile,
+        file: &CollectedFile,
         readers: &mut [(usize, Reader)],
     ) -> Result<Artifact, KeepError> {
         let wanted = readers
             .iter()
             .any(|(index, _)| reports(&self.execution.plan.steps[*index], &file.name));
         let mut report = (wanted && file.size <= REPORT).then(Vec::new);
-        let mut source = tokio::fs::File::from_std(file.file);
+        let mut source = tokio::fs::File::from_std(file.file.try_clone()?);
+        source.rewind().await?;
         let mut writer = self.shared.rooms.blobs.writer().await?;
         let mut scrubber = Scrubber::new(place.rules.clone(), None);
         let mut chunk = vec![0; CHUNK];
@@ -146,7 +189,7 @@ impl Driver {
                 self.read_output(place, index, &mut reader).await?;
             }
             match reader.finish() {
-                Ok(Some(summary)) => all.get_or_insert_default().add(scrubbed(&place.rules, &summary)),
+                Ok(Some(summary)) => all.get_or_insert_default().add(scrubbed_tests(&place.rules, summary)),
                 Ok(None) => {}
                 Err(why) => tracing::warn!(execution.id = %self.execution.id, error = why, "results can't be read"),
             }
@@ -191,12 +234,6 @@ fn reports(step: &PlanStep, name: &str) -> bool {
         let built = globset::GlobBuilder::new(glob).literal_separator(true).build();
         built.is_ok_and(|glob| glob.compile_matcher().is_match(name))
     })
-}
-
-/// Test names and messages come from the raw output, so they are scrubbed here.
-fn scrubbed(rules: &Rules, summary: &TestSummary) -> TestSummary {
-    let value = rules.value(summary).into_inner();
-    serde_json::from_value(value).unwrap_or_default()
 }
 
 /// A media type by the name's ending; only for the few that are shown as text.

@@ -3,21 +3,20 @@
 //! Every phase can be entered anew after a crash: preparing is repeated, a started step is re-attached, collecting is
 //! repeated. What is stored decides, never what this process remembers.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
 use super::Halt;
+use super::collect::Found;
 use super::outcome::{self, StepsEnd};
 use super::worker::{Shared, Signals};
+use crate::domain::target::ApprovalRule;
 use crate::domain::{Event, Execution, ExecutionState, StepState, Target, UnixMs};
-use crate::executors::{Connection, Executor, ExecutorError, Input, Workspace};
+use crate::executors::{Connection, Executor, Input, Workspace};
 use crate::redact::Rules;
-use crate::store::{Finish, Lease, StoreError};
-
-/// Between two tries of something that can't be reached.
-const AGAIN: Duration = Duration::from_millis(500);
+use crate::store::{Finish, Lease};
 
 /// What a driver has in its hands.
 pub(super) struct Driver {
@@ -33,6 +32,12 @@ pub(super) struct Place {
     pub(super) executor: Arc<dyn Executor>,
     pub(super) workspace: Workspace,
     pub(super) rules: Rules,
+    /// The values of the target's secrets, read together with the rules that scrub them: one that is changed while the
+    /// execution runs must not be printed by a step whose output is scrubbed of the old one. The error names the
+    /// variable, never a value or a place.
+    pub(super) secrets: Result<BTreeMap<String, String>, String>,
+    /// Whether something new may begin here, or in words for callers why not.
+    pub(super) may_begin: Result<(), String>,
 }
 
 impl Driver {
@@ -51,12 +56,21 @@ impl Driver {
             execution.id = %self.execution.id, target.name = self.execution.plan.target,
             state = self.execution.state.as_str(), epoch = self.lease.epoch(), "driving"
         );
-        let Some(place) = self.place() else {
+        let Some(place) = self.place_with_secrets().await? else {
             return self.without_target().await;
         };
+        let may_run = self.execution.state != ExecutionState::Preparing;
+        if let (true, Err(why)) = (may_run, &place.secrets) {
+            // What runs may print the value, and nobody could tell it from other output.
+            let end = self.lost(why.clone()).await?;
+            return self.finish(&place, end).await;
+        }
         if self.execution.state == ExecutionState::Preparing {
             if self.signals.cancel.is_cancelled() {
                 return self.finish(&place, StepsEnd::Cancelled).await;
+            }
+            if let Err(why) = place.may_begin.clone() {
+                return self.finish(&place, StepsEnd::CouldNotStart { step: None, why }).await;
             }
             if let Err(why) = self.prepare(&place).await? {
                 return self.finish(&place, StepsEnd::CouldNotStart { step: None, why }).await;
@@ -80,6 +94,19 @@ impl Driver {
         self.finish(&place, end).await
     }
 
+    /// The place. Where something may run already, its secrets are waited for as the target itself would be.
+    async fn place_with_secrets(&self) -> Result<Option<Place>, Halt> {
+        let deadline = self.deadline();
+        loop {
+            let Some(place) = self.place() else { return Ok(None) };
+            let needed = self.execution.state != ExecutionState::Preparing;
+            if place.secrets.is_ok() || !needed || tokio::time::Instant::now() >= deadline {
+                return Ok(Some(place));
+            }
+            self.pause().await?;
+        }
+    }
+
     fn place(&self) -> Option<Place> {
         let rooms = &self.shared.rooms;
         let snapshot = rooms.inventory.snapshot();
@@ -96,11 +123,7 @@ impl Driver {
         for text in target.private_texts() {
             rules = rules.private(&text, "[private]");
         }
-        for reference in target.secrets.values() {
-            if let Err(error) = rooms.vault.read(reference) {
-                tracing::warn!(target.name = target.name, %error, "a secret can't be read");
-            }
-        }
+        let secrets = self.secrets(&target);
         let rules = rooms
             .vault
             .seen()
@@ -110,9 +133,58 @@ impl Driver {
             .build();
         Some(Place {
             workspace: executor.workspace(self.execution.id),
+            may_begin: self.may_begin(&target),
+            secrets,
             target,
             executor,
             rules,
+        })
+    }
+
+    /// Reads the target's secrets, now.
+    fn secrets(&self, target: &Target) -> Result<BTreeMap<String, String>, String> {
+        let mut secrets = BTreeMap::new();
+        for (name, reference) in &target.secrets {
+            let value = self.shared.rooms.vault.read(reference).map_err(|error| {
+                tracing::error!(target.name = target.name, %error, "a secret can't be read");
+                format!("the secret {name} of the target can't be read")
+            })?;
+            secrets.insert(name.clone(), value);
+        }
+        Ok(secrets)
+    }
+
+    /// What the operator changed since the execution was started or approved counts from now on.
+    fn may_begin(&self, target: &Target) -> Result<(), String> {
+        let plan = &self.execution.plan;
+        let asks = target.approval_for(&plan.intent) == ApprovalRule::Always;
+        let why = if target.disabled {
+            "the target was switched off"
+        } else if !target.intents.contains(&plan.intent) {
+            "the target doesn't take this intent any more"
+        } else if asks && plan.approval.is_none() {
+            "a person has to allow this now"
+        } else if plan.approval.is_some() && plan.binding != Some(target.binding(&self.shared.rooms.signing)) {
+            "the target was changed after this was planned and put before a person"
+        } else {
+            return Ok(());
+        };
+        Err(why.into())
+    }
+
+    /// The end when it can't be followed what runs.
+    async fn lost(&self, why: String) -> Result<StepsEnd, Halt> {
+        let store = &self.shared.rooms.store;
+        let rows = self
+            .stored(|| async { store.execution_steps(self.execution.id).await })
+            .await?;
+        let at = rows
+            .iter()
+            .find(|row| row.state != StepState::Succeeded)
+            .or(rows.last());
+        Ok(StepsEnd::Lost {
+            step: at.map_or(0, |row| row.index),
+            why,
         })
     }
 
@@ -125,11 +197,20 @@ impl Driver {
 
     /// Lays the inputs out. The inner error says why the execution can't start.
     async fn prepare(&self, place: &Place) -> Result<Result<(), String>, Halt> {
-        let folder = self.shared.settings.scratch.join(self.execution.id.to_string());
+        // A worker that was overtaken may still be at it: each has a folder of its own.
+        let epoch = self.lease.epoch();
+        let folder = self
+            .shared
+            .settings
+            .scratch
+            .join(format!("{}-{epoch}", self.execution.id));
         let made = std::fs::create_dir_all(&folder);
         let prepared = match made {
             Ok(()) => self.prepare_in(&folder, place).await,
-            Err(error) => Ok(Err(format!("no scratch folder: {error}"))),
+            Err(error) => {
+                tracing::error!(execution.id = %self.execution.id, %error, "no scratch folder");
+                Ok(Err("its inputs can't be laid out".to_owned()))
+            }
         };
         let _ = std::fs::remove_dir_all(&folder);
         prepared
@@ -147,7 +228,11 @@ impl Driver {
             let Some(artifact) = inputs.iter().find(|row| row.name == *name && row.digest == *digest) else {
                 return Ok(Err(format!("the input {name} is not what was planned")));
             };
-            if let Err(error) = self.shared.rooms.blobs.fetch(artifact.blob(), &file).await {
+            let blobs = &self.shared.rooms.blobs;
+            let fetched = self
+                .kept(|| async { blobs.fetch(artifact.blob(), &file).await })
+                .await?;
+            if let Err(error) = fetched {
                 tracing::error!(execution.id = %self.execution.id, %error, "an input can't be fetched");
                 return Ok(Err(format!("the input {name} can't be fetched")));
             }
@@ -158,62 +243,11 @@ impl Driver {
                 mode: 0o644,
             });
         }
-        self.reached(|| async { place.executor.prepare(self.execution.id, &laid).await.map(|_| ()) })
-            .await
-    }
-
-    /// Tries until the target can be reached, as long as the settings allow. The inner error says why not.
-    pub(super) async fn reached<T, F>(&self, mut attempt: impl FnMut() -> F) -> Result<Result<T, String>, Halt>
-    where
-        F: Future<Output = Result<T, ExecutorError>> + Send,
-    {
-        let deadline = tokio::time::Instant::now() + self.shared.settings.unreachable;
-        loop {
-            let error = match attempt().await {
-                Ok(value) => return Ok(Ok(value)),
-                Err(ExecutorError::Unreachable(why)) => why,
-                Err(error) => {
-                    tracing::warn!(execution.id = %self.execution.id, %error, "the executor refused");
-                    return Ok(Err(error.to_string()));
-                }
-            };
-            tracing::warn!(execution.id = %self.execution.id, error, "the target can't be reached");
-            if tokio::time::Instant::now() >= deadline {
-                return Ok(Err(format!("the target could not be reached: {error}")));
-            }
-            self.pause().await?;
-        }
-    }
-
-    /// Writes until the store takes it: the output waits at the executor, nothing is lost by waiting.
-    pub(super) async fn stored<T, F>(&self, mut write: impl FnMut() -> F) -> Result<T, Halt>
-    where
-        F: Future<Output = Result<T, StoreError>> + Send,
-    {
-        loop {
-            match write().await {
-                Ok(value) => return Ok(value),
-                Err(StoreError::Fenced) => return Err(Halt::Fenced),
-                Err(error @ (StoreError::Unavailable(_) | StoreError::Full(_))) => {
-                    tracing::warn!(execution.id = %self.execution.id, %error, "the store can't take it now; waiting");
-                    self.pause().await?;
-                }
-                Err(error) => {
-                    // A mistake of ours: let the lease run out rather than loop, and let another worker look.
-                    tracing::error!(execution.id = %self.execution.id, %error, "the store refused");
-                    return Err(Halt::Fenced);
-                }
-            }
-        }
-    }
-
-    /// Waits a moment, unless there is a reason to let go.
-    async fn pause(&self) -> Result<(), Halt> {
-        tokio::select! {
-            () = self.signals.stopping.cancelled() => Err(Halt::Stopping),
-            () = self.signals.lost.cancelled() => Err(Halt::Fenced),
-            _ = tokio::time::timeout(AGAIN, std::future::pending::<()>()) => Ok(()),
-        }
+        let prepared = self
+            .reached(|| async { place.executor.prepare(self.execution.id, &laid).await.map(|_| ()) })
+            .await?;
+        // Preparing starts nothing, so it doesn't matter how far it came.
+        Ok(prepared.map_err(super::reach::Failure::into_words))
     }
 
     pub(super) fn now(&self) -> UnixMs {
@@ -237,25 +271,20 @@ impl Driver {
         let decisive = rows.iter().find(|row| row.state != StepState::Succeeded);
         Ok(match decisive {
             None => StepsEnd::Succeeded,
-            Some(row) if row.state == StepState::TimedOut => StepsEnd::TimedOut { step: row.index },
-            Some(row) => StepsEnd::Failed {
-                step: row.index,
-                exit_code: row.exit_code,
-                why: None,
-            },
+            Some(row) => super::step::stored_end(row),
         })
     }
 
     /// Reads results if there are any, stores the end, and cleans up.
     async fn finish(&mut self, place: &Place, end: StepsEnd) -> Result<(), Halt> {
-        let (collected, tests) = match end.is_collected() {
+        let found = match end.is_collected() {
             true => self.collect(place).await?,
-            false => (Vec::new(), None),
+            false => Found::default(),
         };
-        let (event, outcome) = outcome::of(&self.execution.plan, end, tests);
-        let scrubbed = place.rules.value(&outcome).into_inner();
-        let outcome = serde_json::from_value(scrubbed).unwrap_or(outcome);
-        self.store_end(event, &outcome, &collected).await?;
+        let (event, mut outcome) = outcome::of(&self.execution.plan, end, found.tests);
+        outcome.summary += &found.missing.map(|missing| format!("; {missing}")).unwrap_or_default();
+        let outcome = outcome::scrubbed(&place.rules, outcome);
+        self.store_end(event, &outcome, &found.artifacts).await?;
         if let Err(error) = place.executor.clean_up(self.execution.id).await {
             tracing::warn!(execution.id = %self.execution.id, %error, "a workspace can't be removed now; it will be later");
         }

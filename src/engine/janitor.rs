@@ -7,7 +7,7 @@ use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
 use super::Engine;
-use crate::domain::{Blob, CopyId, Outcome, Reason};
+use crate::domain::{Blob, CopyId, Outcome, Reason, UnixMs};
 use crate::executors::Connection;
 use crate::store::Going;
 
@@ -15,8 +15,8 @@ use crate::store::Going;
 const ROUND: Duration = Duration::from_secs(5);
 /// Old tasks are looked for each so many rounds.
 const PURGE_ROUNDS: u64 = 120;
-/// Tasks that are deleted in one transaction.
-const PURGE: u32 = 100;
+/// What is deleted in one transaction.
+const BATCH: u32 = 10;
 /// Copies of content that are deleted in one round.
 const CONTENT: u32 = 1000;
 
@@ -33,10 +33,11 @@ impl Engine {
             }
             self.expire_approvals().await;
             self.free_departed().await;
-            if round.is_multiple_of(PURGE_ROUNDS) {
+            // A command that runs one execution only waits for its approval to lapse.
+            if round.is_multiple_of(PURGE_ROUNDS) && self.0.settings.only.is_none() {
                 self.remove_leftovers().await;
-                self.forget_uploads().await;
-                self.purge().await;
+                self.forget_uploads(&stop).await;
+                self.purge(&stop).await;
                 self.delete_content().await;
             }
             round += 1;
@@ -90,34 +91,41 @@ impl Engine {
     }
 
     /// Forgets uploads that were begun and never finished.
-    async fn forget_uploads(&self) {
+    async fn forget_uploads(&self, stop: &CancellationToken) {
         let store = &self.0.rooms.store;
-        let lapsed = match store.uploads_lapsed(self.0.rooms.clock.now(), PURGE).await {
-            Ok(lapsed) => lapsed,
-            Err(error) => return tracing::warn!(%error, "lapsed uploads can't be looked for now"),
-        };
-        for upload in lapsed {
-            if let Err(error) = store.upload_delete(&upload.id).await {
-                tracing::warn!(%error, "a lapsed upload can't be forgotten");
+        while !stop.is_cancelled() {
+            let lapsed = match store.uploads_lapsed(self.0.rooms.clock.now(), BATCH).await {
+                Ok(lapsed) => lapsed,
+                Err(error) => return tracing::warn!(%error, "lapsed uploads can't be looked for now"),
+            };
+            for upload in &lapsed {
+                if let Err(error) = store.upload_delete(&upload.id).await {
+                    return tracing::warn!(%error, "a lapsed upload can't be forgotten");
+                }
+            }
+            if lapsed.len() < BATCH as usize {
+                return;
             }
         }
     }
 
-    async fn purge(&self) {
+    /// Deletes all that is old, few tasks in a transaction: a task may have a large log, and others want to write.
+    async fn purge(&self, stop: &CancellationToken) {
         let now = self.0.rooms.clock.now();
         let kept = i64::try_from(self.0.settings.retention.as_millis()).unwrap_or(i64::MAX);
-        let before = crate::domain::UnixMs(now.0.saturating_sub(kept));
-        match self.0.rooms.store.purge(before, PURGE).await {
-            Ok(purged) => {
-                if purged.tasks > 0 {
-                    tracing::info!(
-                        tasks = purged.tasks,
-                        executions = purged.executions,
-                        "old tasks deleted"
-                    );
-                }
+        let before = UnixMs(now.0.saturating_sub(kept));
+        while !stop.is_cancelled() {
+            let purged = match self.0.rooms.store.purge(before, BATCH).await {
+                Ok(purged) => purged,
+                Err(error) => return tracing::warn!(%error, "old tasks can't be deleted now"),
+            };
+            if purged.tasks > 0 {
+                let (tasks, executions) = (purged.tasks, purged.executions);
+                tracing::info!(tasks, executions, "old tasks deleted");
             }
-            Err(error) => tracing::warn!(%error, "old tasks can't be deleted now"),
+            if purged.tasks < u64::from(BATCH) {
+                return;
+            }
         }
     }
 

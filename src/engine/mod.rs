@@ -9,6 +9,7 @@ mod driver;
 mod janitor;
 mod outcome;
 mod presence;
+mod reach;
 mod step;
 mod worker;
 
@@ -17,6 +18,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::blobs::Blobs;
+use crate::domain::signing::SigningKey;
 use crate::domain::{Clock, ExecutionId};
 use crate::executors::Executors;
 use crate::inventory::Inventory;
@@ -58,6 +60,8 @@ pub struct Rooms {
     pub inventory: Inventory,
     /// Secrets by reference.
     pub vault: Vault,
+    /// With which plans are bound to targets.
+    pub signing: SigningKey,
     /// The time.
     pub clock: Clock,
 }

@@ -1,6 +1,8 @@
 //! From how the steps ended and what the tests said to the outcome that callers read. Pure.
 
+use crate::domain::outcome::TestFailure;
 use crate::domain::{Event, Outcome, Plan, Reason, TestSummary};
+use crate::redact::Rules;
 
 /// How the steps of an execution ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -182,6 +184,37 @@ pub(super) fn without_target(may_run: bool) -> (Event, Outcome) {
     )
 }
 
+/// The same with every text scrubbed. Text by text and not as JSON: a secret that is also the name of a field must not
+/// make it unreadable.
+pub(super) fn scrubbed(rules: &Rules, outcome: Outcome) -> Outcome {
+    let clean = |text: String| rules.text(&text).into_inner();
+    Outcome {
+        exit_code: outcome.exit_code,
+        summary: clean(outcome.summary),
+        tests: outcome.tests.map(|tests| scrubbed_tests(rules, tests)),
+        reason: outcome.reason.map(|reason| Reason {
+            message: clean(reason.message),
+            hint: clean(reason.hint),
+            ..reason
+        }),
+    }
+}
+
+/// Test names and messages come from raw output.
+pub(super) fn scrubbed_tests(rules: &Rules, tests: TestSummary) -> TestSummary {
+    let clean = |text: String| rules.text(&text).into_inner();
+    let failure = |failure: TestFailure| TestFailure {
+        name: clean(failure.name),
+        message: clean(failure.message),
+    };
+    TestSummary {
+        failures: tests.failures.into_iter().map(failure).collect(),
+        passed_names: tests.passed_names.into_iter().map(clean).collect(),
+        skipped_names: tests.skipped_names.into_iter().map(clean).collect(),
+        ..tests
+    }
+}
+
 fn counts(tests: &TestSummary) -> String {
     format!(
         "{} passed, {} failed, {} skipped",
@@ -212,6 +245,7 @@ mod tests {
             variant: "only".into(),
             steps: Vec::new(),
             outputs: Vec::new(),
+            binding: None,
             inputs: std::collections::BTreeMap::new(),
             risk: Risk::Low,
             approval: None,

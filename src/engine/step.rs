@@ -1,11 +1,11 @@
 //! Runs the steps: starts an attempt once, follows its output into the log, and notes how it ended.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::Halt;
 use super::driver::{Driver, Place};
 use super::outcome::StepsEnd;
+use super::reach::Failure;
 use crate::domain::execution::StepRow;
 use crate::domain::{AttemptId, PlanStep, StepState};
 use crate::executors::{AttemptState, ExitReport, Handle, Observation, ProcessLimits, StartAttempt};
@@ -26,6 +26,24 @@ enum AttemptEnd {
     Reported(ExitReport),
     Lost(String),
     NeverStarted(String),
+}
+
+/// Who stored the intent to start an attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Begun {
+    /// This driver, a moment ago: nobody else can have started it.
+    Here,
+    /// A worker before, which may have started it and not come to telling.
+    Before,
+}
+
+/// Why the tree of a step was told to end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Told {
+    /// Somebody cancelled.
+    Cancel,
+    /// It should have ended by itself long ago.
+    Overdue,
 }
 
 impl Driver {
@@ -64,11 +82,17 @@ impl Driver {
             if current.is_none() && self.cancelled().is_cancelled() {
                 return Ok(Some(StepsEnd::Cancelled));
             }
-            let attempt = match current.take() {
-                Some(attempt) => attempt,
-                None => self.begin(row.index, step).await?,
+            let (attempt, begun) = match (current.take(), &place.may_begin) {
+                (Some(attempt), _) => (attempt, Begun::Before),
+                (None, Ok(())) => (self.begin(place, row.index, step).await?, Begun::Here),
+                (None, Err(why)) => {
+                    return Ok(Some(StepsEnd::CouldNotStart {
+                        step: Some(row.index),
+                        why: why.clone(),
+                    }));
+                }
             };
-            let end = self.attempt(place, step, &attempt).await?;
+            let end = self.attempt(place, step, (&attempt, begun)).await?;
             let again = step.repeatable && tried < ATTEMPTS && !self.cancelled().is_cancelled();
             if matches!(end, AttemptEnd::Lost(_) | AttemptEnd::NeverStarted(_)) && again {
                 tracing::warn!(execution.id = %self.execution.id, step.name, "a repeatable step was lost; starting it again");
@@ -83,11 +107,12 @@ impl Driver {
     }
 
     /// Stores the intent to start, before anything is started.
-    async fn begin(&self, index: u32, step: &PlanStep) -> Result<AttemptRow, Halt> {
+    async fn begin(&self, place: &Place, index: u32, step: &PlanStep) -> Result<AttemptRow, Halt> {
         let store = &self.shared.rooms.store;
         let attempt = AttemptId::random();
         let total = self.execution.plan.steps.len();
         let header = format!("== step {} of {total}: {} ({})\n", index + 1, step.name, step.summary);
+        let header = place.rules.text(&header);
         let start = || async {
             let start = StepStart {
                 index,
@@ -109,16 +134,25 @@ impl Driver {
     }
 
     /// Starts or finds the attempt, and follows it to its end.
-    async fn attempt(&self, place: &Place, step: &PlanStep, attempt: &AttemptRow) -> Result<AttemptEnd, Halt> {
+    async fn attempt(
+        &self,
+        place: &Place,
+        step: &PlanStep,
+        (attempt, begun): (&AttemptRow, Begun),
+    ) -> Result<AttemptEnd, Halt> {
         let handle = match &attempt.handle {
-            Some(json) => serde_json::from_str(json).map_err(|error| error.to_string()),
+            Some(json) => serde_json::from_str(json).map_err(|error| {
+                tracing::error!(execution.id = %self.execution.id, %error, "a stored handle can't be read");
+                Failure::Unsure("it was started, and can't be found again".into())
+            }),
             None => self.start(place, step, attempt).await?,
         };
-        let handle = match handle {
-            Ok(handle) => handle,
-            Err(why) => return Ok(AttemptEnd::NeverStarted(why)),
-        };
-        self.follow(place, step, attempt, &handle).await
+        match (handle, begun) {
+            (Ok(handle), _) => self.follow(place, step, attempt, &handle).await,
+            (Err(Failure::Refused(why)), Begun::Here) => Ok(AttemptEnd::NeverStarted(why)),
+            // A worker before this one may have started it, or the executor may have before it was lost.
+            (Err(failure), _) => Ok(AttemptEnd::Lost(failure.into_words())),
+        }
     }
 
     async fn start(
@@ -126,10 +160,10 @@ impl Driver {
         place: &Place,
         step: &PlanStep,
         attempt: &AttemptRow,
-    ) -> Result<Result<Handle, String>, Halt> {
-        let secrets = match self.secrets(place) {
-            Ok(secrets) => secrets,
-            Err(why) => return Ok(Err(why)),
+    ) -> Result<Result<Handle, Failure>, Halt> {
+        let secrets = match &place.secrets {
+            Ok(secrets) => secrets.clone(),
+            Err(why) => return Ok(Err(Failure::Refused(why.clone()))),
         };
         let limits = &place.target.limits;
         let env = place.target.environment.iter().chain(&step.env);
@@ -160,19 +194,6 @@ impl Driver {
         Ok(started)
     }
 
-    /// Reads the target's secrets, now. The error names the variable, never a value or a place.
-    fn secrets(&self, place: &Place) -> Result<BTreeMap<String, String>, String> {
-        let mut secrets = BTreeMap::new();
-        for (name, reference) in &place.target.secrets {
-            let value = self.shared.rooms.vault.read(reference).map_err(|error| {
-                tracing::error!(target.name = place.target.name, %error, "a secret can't be read");
-                format!("the secret {name} of the target can't be read")
-            })?;
-            secrets.insert(name.clone(), value);
-        }
-        Ok(secrets)
-    }
-
     /// Follows the output into the log until the attempt ends.
     async fn follow(
         &self,
@@ -182,33 +203,41 @@ impl Driver {
         handle: &Handle,
     ) -> Result<AttemptEnd, Halt> {
         let mut tape = Tape::new(self, place, attempt);
-        let mut cancel_sent = false;
-        let limit = Duration::from_secs(step.timeout_s) + self.shared.settings.grace + OVERDUE;
-        let overdue = tokio::time::Instant::now() + limit;
+        let mut told = None;
+        let patience = self.shared.settings.grace + OVERDUE;
+        let mut due = tokio::time::Instant::now() + Duration::from_secs(step.timeout_s) + patience;
         loop {
             let observed = tokio::select! {
                 observed = self.look(place, handle, tape.read) => observed?,
-                () = self.signals.cancel.cancelled(), if !cancel_sent => {
-                    cancel_sent = true;
+                () = self.signals.cancel.cancelled(), if told.is_none() => {
+                    told = Some(Told::Cancel);
                     self.end_tree(place, handle).await?;
+                    due = tokio::time::Instant::now() + patience;
                     continue;
                 }
                 () = self.signals.stopping.cancelled() => return Err(Halt::Stopping),
                 () = self.signals.lost.cancelled() => return Err(Halt::Fenced),
-                () = tokio::time::sleep_until(overdue), if !cancel_sent => {
+                () = tokio::time::sleep_until(due) => {
                     tracing::warn!(execution.id = %self.execution.id, step.name, "a step is overdue; ending it from here");
-                    cancel_sent = true;
+                    told = told.or(Some(Told::Overdue));
                     self.end_tree(place, handle).await?;
+                    due = tokio::time::Instant::now() + patience;
                     continue;
                 }
             };
             let observation = match observed {
                 Ok(observation) => observation,
-                Err(why) => return Ok(AttemptEnd::Lost(why)),
+                Err(failure) => return Ok(AttemptEnd::Lost(failure.into_words())),
             };
             tape.take(&observation).await?;
             let end = match observation.state {
                 AttemptState::Running => continue,
+                // The executor knows only that it was told to end the tree, not that nobody cancelled.
+                AttemptState::Ended(report) if told == Some(Told::Overdue) => AttemptEnd::Reported(ExitReport {
+                    timed_out: report.timed_out || report.cancelled,
+                    cancelled: false,
+                    ..report
+                }),
                 AttemptState::Ended(report) => AttemptEnd::Reported(report),
                 AttemptState::Lost(why) => AttemptEnd::Lost(why),
                 AttemptState::NeverStarted(why) => AttemptEnd::NeverStarted(why),
@@ -218,18 +247,18 @@ impl Driver {
         }
     }
 
-    async fn look(&self, place: &Place, handle: &Handle, from: u64) -> Result<Result<Observation, String>, Halt> {
+    async fn look(&self, place: &Place, handle: &Handle, from: u64) -> Result<Result<Observation, Failure>, Halt> {
         self.reached(|| async { place.executor.observe(handle, from, CHUNK, LOOK).await })
             .await
     }
 
     async fn end_tree(&self, place: &Place, handle: &Handle) -> Result<(), Halt> {
         let grace = self.shared.settings.grace;
-        if let Err(why) = self
+        if let Err(failure) = self
             .reached(|| async { place.executor.cancel(handle, grace).await })
             .await?
         {
-            tracing::error!(execution.id = %self.execution.id, error = why, "a step can't be ended");
+            tracing::error!(execution.id = %self.execution.id, ?failure, "a step can't be ended");
         }
         Ok(())
     }
@@ -263,7 +292,7 @@ fn judge(index: u32, step: &PlanStep, end: AttemptEnd) -> (StepState, Option<i32
     match end {
         AttemptEnd::Lost(why) => (StepState::Unknown, None, Some(StepsEnd::Lost { step: index, why })),
         AttemptEnd::NeverStarted(why) => (
-            StepState::Failed,
+            StepState::Skipped,
             None,
             Some(StepsEnd::CouldNotStart { step: Some(index), why }),
         ),
@@ -297,8 +326,12 @@ fn judge(index: u32, step: &PlanStep, end: AttemptEnd) -> (StepState, Option<i32
 }
 
 /// What a step that is over already means for the execution.
-fn stored_end(row: &StepRow) -> StepsEnd {
+pub(super) fn stored_end(row: &StepRow) -> StepsEnd {
     match row.state {
+        StepState::Skipped => StepsEnd::CouldNotStart {
+            step: Some(row.index),
+            why: "the target could not start it".into(),
+        },
         StepState::TimedOut => StepsEnd::TimedOut { step: row.index },
         StepState::Cancelled => StepsEnd::Cancelled,
         StepState::Unknown => StepsEnd::Lost {

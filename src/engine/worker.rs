@@ -44,6 +44,15 @@ impl Held {
     }
 }
 
+/// Takes an execution from the held ones when it is dropped.
+struct LetGo<'a>(&'a Held, ExecutionId);
+
+impl Drop for LetGo<'_> {
+    fn drop(&mut self) {
+        self.0.lock().remove(&self.1);
+    }
+}
+
 impl Engine {
     /// Works until `stop` is cancelled, then lets go of every execution and returns.
     pub async fn run(self, stop: CancellationToken) {
@@ -147,10 +156,13 @@ impl Engine {
 
     async fn drive(self, execution: Execution, lease: Lease, signals: Signals) {
         let id = execution.id;
-        let halt = Driver::new(self.0.clone(), execution, lease.clone(), signals)
-            .run()
-            .await;
-        self.0.held.lock().remove(&id);
+        let halt = {
+            // Also when the driver panics: a lease that nobody drives must not be kept alive.
+            let _letting_go = LetGo(&self.0.held, id);
+            Driver::new(self.0.clone(), execution, lease.clone(), signals)
+                .run()
+                .await
+        };
         if let Err(halt) = halt {
             tracing::info!(execution.id = %id, ?halt, "let go of an execution");
             if halt == super::Halt::Stopping

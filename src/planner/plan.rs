@@ -292,6 +292,7 @@ fn assemble(request: &Request<'_>, fitting: &Fitting<'_>, choice: &Choice<'_>, s
         steps,
         outputs: fitting.recipe.outputs.clone(),
         inputs: inputs.clone(),
+        binding: None,
         approval,
         explanation,
     }

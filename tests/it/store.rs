@@ -164,6 +164,7 @@ pub fn plan(target: &str) -> Plan {
         steps: vec![step("venv"), step("install"), step("test")],
         outputs: vec!["report.xml".into()],
         inputs: BTreeMap::from([("a.py".into(), Digest::of(b"a"))]),
+        binding: None,
         risk: Risk::Medium,
         approval: None,
         explanation: "because".into(),
