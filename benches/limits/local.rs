@@ -1,6 +1,8 @@
 //! The local executor beside a bare spawn of the same program.
 
 use std::collections::BTreeMap;
+use std::io::Write as _;
+use std::path::PathBuf;
 use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,7 +22,7 @@ use crate::table::{Goal, Line, Table};
 
 const ROUNDS: usize = 7;
 /// At once, and how many in a round.
-const CLIENTS: [(usize, usize); 2] = [(1, 20), (8, 64)];
+const CLIENTS: [(usize, usize); 2] = [(1, 16), (8, 48)];
 /// What an execution may cost over the bare spawn, in milliseconds.
 const GOAL: Goal = Goal::AtMost(10.0, " ms more");
 const LONG: Duration = Duration::from_secs(30);
@@ -38,10 +40,12 @@ pub async fn measure() -> anyhow::Result<()> {
     });
     let mut table = Table::new("local executor: one step, `true`");
     for (clients, calls) in CLIENTS {
-        let mut rounds: [Rounds; 3] = Default::default();
+        let mut rounds: [Rounds; 4] = Default::default();
         for _ in 0..ROUNDS {
             let made = slice_of(clients, calls, |_| spawn()).await?;
             rounds[0].add(made);
+            let folder = site.folders.path().to_path_buf();
+            rounds[3].add(slice_of(clients, calls, move |_| note(folder.clone())).await?);
             let places = bench.workspaces(calls).await?;
             let (shared, laid) = (bench.clone(), places.clone());
             let made = slice_of(clients, calls, move |at| run_one(shared.clone(), laid[at].clone())).await?;
@@ -70,7 +74,7 @@ where
     slice(clients, calls, move |_, at| call(at)).await
 }
 
-fn add_lines(table: &mut Table, clients: usize, [spawn, executor, whole]: &[Rounds; 3]) {
+fn add_lines(table: &mut Table, clients: usize, [spawn, executor, whole, note]: &[Rounds; 4]) {
     let bare = figures(spawn);
     for (what, rounds) in [
         ("executor: start, observe to the end", executor),
@@ -91,6 +95,14 @@ fn add_lines(table: &mut Table, clients: usize, [spawn, executor, whole]: &[Roun
             figure: more,
         });
     }
+    table.add(Line {
+        what: format!("(a folder with a file, both on disk, {clients} at once)"),
+        ours: figures(note),
+        bare,
+        ratio: String::new(),
+        goal: Goal::None,
+        figure: 0.0,
+    });
 }
 
 fn figures(rounds: &Rounds) -> String {
@@ -104,6 +116,20 @@ async fn spawn() -> anyhow::Result<()> {
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     ensure!(command.status().await?.success(), "true said no");
     Ok(())
+}
+
+/// The floor of writing down that something starts: the disk must have it first.
+async fn note(folder: PathBuf) -> anyhow::Result<()> {
+    let folder = folder.join(format!("note-{}", uuid::Uuid::now_v7()));
+    tokio::task::spawn_blocking(move || {
+        std::fs::create_dir(&folder)?;
+        let mut file = std::fs::File::create(folder.join("started"))?;
+        file.write_all(b"{}")?;
+        file.sync_all()?;
+        std::fs::File::open(&folder)?.sync_all()?;
+        anyhow::Ok(())
+    })
+    .await?
 }
 
 struct Bench {

@@ -70,6 +70,12 @@ where
     Ok(all)
 }
 
+/// The kinds in the order of their turns in a round. Each is first once in a while: what one leaves to the disk is
+/// another's burden.
+pub fn turns(kinds: usize, round: usize) -> impl Iterator<Item = usize> {
+    (0..kinds).map(move |turn| (turn + round) % kinds)
+}
+
 /// Slices of one kind, one a round.
 #[derive(Debug, Default)]
 pub struct Rounds(Vec<Slice>);

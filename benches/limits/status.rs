@@ -19,7 +19,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::bare;
 use crate::cluster::Cluster;
-use crate::rounds::Rounds;
+use crate::rounds::{Rounds, turns};
 use crate::site::{self, Site};
 use crate::table::{Goal, Line, Table};
 use crate::wire::{self, LEGACY, MODERN, Wire};
@@ -76,9 +76,10 @@ async fn compare(name: &str, site: &Site, revision: &str) -> anyhow::Result<()> 
     ];
     for clients in CLIENTS {
         let mut rounds: [Rounds; 4] = Default::default();
-        for _ in 0..ROUNDS {
-            for ((address, request), rounds) in asked.iter().zip(&mut rounds) {
-                rounds.add(wire::load(*address, request.clone(), clients, SPAN).await?);
+        for round in 0..ROUNDS {
+            for kind in turns(asked.len(), round) {
+                let (address, request) = &asked[kind];
+                rounds[kind].add(wire::load(*address, request.clone(), clients, SPAN).await?);
             }
         }
         add_lines(&mut table, clients, &rounds);
