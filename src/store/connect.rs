@@ -9,7 +9,7 @@ use std::time::Duration;
 use sqlx::Postgres;
 use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
-use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
+use sqlx::sqlite::{SqliteConnectOptions, SqliteSynchronous};
 use tokio_util::task::TaskTracker;
 
 use super::StoreError;
@@ -21,7 +21,7 @@ use super::writer::{Lent, Writer};
 /// The channel of PostgreSQL notifications.
 pub(super) const CHANNEL: &str = "clawhand";
 /// How long a write waits for another process's write to a SQLite database.
-const BUSY: Duration = Duration::from_secs(10);
+pub(super) const BUSY: Duration = Duration::from_secs(10);
 /// How long a call waits for a connection to PostgreSQL.
 const ACQUIRE: Duration = Duration::from_secs(5);
 /// A connection that was idle for longer is tried before it is used.
@@ -216,7 +216,6 @@ impl Store {
 fn open_sqlite(settings: &StoreSettings, changes: &Changes, tasks: &TaskTracker) -> Result<Db, StoreError> {
     let options = SqliteConnectOptions::from_str(&settings.url)?
         .create_if_missing(true)
-        .journal_mode(SqliteJournalMode::Wal)
         // An answered write is on disk: every commit waits for it.
         .synchronous(SqliteSynchronous::Full)
         .foreign_keys(true)

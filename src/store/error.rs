@@ -40,6 +40,12 @@ impl StoreError {
             _ => false,
         }
     }
+
+    /// Whether SQLite refused because another has the file locked (SQLITE_BUSY, with any extension).
+    pub(super) fn busy(error: &sqlx::Error) -> bool {
+        let code = error.as_database_error().and_then(sqlx::error::DatabaseError::code);
+        code.is_some_and(|code| code.parse::<u32>().is_ok_and(|code| code & 0xff == 5))
+    }
 }
 
 impl From<sqlx::Error> for StoreError {

@@ -5,18 +5,23 @@
 //! on in it behind a savepoint; the commit, which waits for the disk, is made once for all of them, and nobody is
 //! answered before it. A write that gives up is undone to its savepoint; a commit that fails fails all of them.
 
+use std::time::{Duration, Instant};
+
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use sqlx::{ConnectOptions as _, Connection as _};
 use tokio::sync::{mpsc, oneshot};
 
 use super::StoreError;
 use super::changes::{Changes, Topic};
+use super::connect::BUSY;
 use super::sql::{Conn, Sql, sql};
 
 /// The most writes that share a commit, so that the first of them doesn't wait long for its answer.
 const SHARED_MAX: usize = 32;
 /// How many writes may wait before further callers wait to be let in.
 const WAITING_MAX: usize = 256;
+/// Between two tries to turn the write-ahead log on.
+const BUSY_PAUSE: Duration = Duration::from_millis(5);
 
 /// Which connection, and a number of its that is different after anybody else wrote.
 pub(super) type Version = (u64, i64);
@@ -184,7 +189,9 @@ impl Worker {
             Some(conn) => Ok(conn),
             None => {
                 self.connections += 1;
-                Ok(Box::new(self.options.connect().await?))
+                let mut conn = Box::new(self.options.connect().await?);
+                use_wal(&mut conn).await?;
+                Ok(conn)
             }
         }
     }
@@ -267,6 +274,19 @@ impl Worker {
                     }
                 }
             }
+        }
+    }
+}
+
+/// Turns the write-ahead log on; the file remembers it. To turn it on, SQLite upgrades a lock that it holds, and where
+/// another process has the file open at that moment it refuses at once, without the wait of its busy handler. So the
+/// waiting is done here, as the handler would do it.
+async fn use_wal(conn: &mut SqliteConnection) -> Result<(), StoreError> {
+    let until = Instant::now() + BUSY;
+    loop {
+        match Conn::Sqlite(conn).execute(sql("PRAGMA journal_mode = WAL")).await {
+            Err(error) if StoreError::busy(&error) && Instant::now() < until => tokio::time::sleep(BUSY_PAUSE).await,
+            result => return Ok(result.map(drop)?),
         }
     }
 }
