@@ -1,17 +1,24 @@
 //! PUT by an upload link, GET by a download link.
 
-use axum::body::Body;
+use std::time::Duration;
+
+use axum::body::{Body, BodyDataStream};
 use axum::extract::{Path, Query, State};
 use axum::http::header::{
     CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_LENGTH, CONTENT_TYPE, ETAG, X_CONTENT_TYPE_OPTIONS,
 };
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse as _, Response};
+use futures_util::StreamExt as _;
 use serde::Deserialize;
 
 use super::refused;
 use crate::control::Control;
 use crate::control::links::LinkParts;
+
+/// The most that is taken in of a body that was refused, and how long that may take.
+const DRAIN_MAX: usize = 64 << 20;
+const DRAIN: Duration = Duration::from_secs(5);
 
 /// The query of a signed link.
 #[derive(Debug, Deserialize)]
@@ -37,12 +44,29 @@ pub(super) async fn upload(
     Query(signed): Query<Signed>,
     body: Body,
 ) -> Response {
-    match control.receive(signed.parts(&id), body.into_data_stream()).await {
+    let mut body = body.into_data_stream();
+    match control.receive(signed.parts(&id), &mut body).await {
         Ok(answer) => {
             let json = serde_json::to_string(&answer).unwrap_or_default();
             (StatusCode::CREATED, [(CONTENT_TYPE, "application/json")], json).into_response()
         }
-        Err(refusal) => refused(&refusal),
+        Err(refusal) => {
+            // A broken-off body has nothing left, and a client that only sends hears no answer: either way it is over.
+            let _ = tokio::time::timeout(DRAIN, drain(body)).await;
+            refused(&refusal)
+        }
+    }
+}
+
+/// Takes in what a client still sends after a refusal. A server that answers and closes while more comes in makes the
+/// client's system throw the answer away with the connection.
+async fn drain(mut body: BodyDataStream) {
+    let mut left = DRAIN_MAX;
+    while let Some(Ok(piece)) = body.next().await {
+        match left.checked_sub(piece.len()) {
+            Some(less) => left = less,
+            None => return,
+        }
     }
 }
 

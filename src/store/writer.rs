@@ -283,9 +283,11 @@ impl Worker {
 /// waiting is done here, as the handler would do it.
 async fn use_wal(conn: &mut SqliteConnection) -> Result<(), StoreError> {
     let until = Instant::now() + BUSY;
+    let mut again = tokio::time::interval(BUSY_PAUSE);
     loop {
+        again.tick().await;
         match Conn::Sqlite(conn).execute(sql("PRAGMA journal_mode = WAL")).await {
-            Err(error) if StoreError::busy(&error) && Instant::now() < until => tokio::time::sleep(BUSY_PAUSE).await,
+            Err(error) if StoreError::busy(&error) && Instant::now() < until => {}
             result => return Ok(result.map(drop)?),
         }
     }
