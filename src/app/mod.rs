@@ -20,7 +20,7 @@ use crate::control::{self, Control, ControlSettings};
 use crate::domain::signing::SigningKey;
 use crate::domain::{Clock, ExecutionId};
 use crate::engine::{self, Engine, EngineSettings};
-use crate::executors::{Executor, Executors, LocalSettings};
+use crate::executors::{Executor, ExecutorSettings, Executors, LocalSettings};
 use crate::inventory::Inventory;
 use crate::lifecycle::Lifecycle;
 use crate::redact::Vault;
@@ -70,18 +70,26 @@ impl Home {
         let inventory = open_inventory(&config.targets)?;
         let blobs = Blobs::open(&blob_settings(&config, environment, &folders.scratch))
             .context("the artifact store can't be opened")?;
-        let executors = Executors::new(LocalSettings {
-            runs: folders.runs,
-            program: std::env::current_exe().context("clawhand can't find its own program file")?,
-            path: environment
-                .get("PATH")
-                .unwrap_or("/usr/local/bin:/usr/bin:/bin")
-                .to_owned(),
-            now: clock.clone(),
+        let vault = Vault::new(environment.all().clone());
+        let executors = Executors::new(ExecutorSettings {
+            local: LocalSettings {
+                runs: folders.runs,
+                program: std::env::current_exe().context("clawhand can't find its own program file")?,
+                path: environment
+                    .get("PATH")
+                    .unwrap_or("/usr/local/bin:/usr/bin:/bin")
+                    .to_owned(),
+                now: clock.clone(),
+            },
+            scratch: folders.scratch.clone(),
+            secrets: {
+                let vault = vault.clone();
+                Arc::new(move |reference| vault.read(reference).map_err(|error| error.to_string()))
+            },
         });
         Ok(Self {
             signing: key_file::open(&config.data.join("secret.key"))?,
-            vault: Vault::new(environment.all().clone()),
+            vault,
             executors: Arc::new(executors),
             config,
             store,

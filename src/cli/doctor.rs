@@ -91,8 +91,8 @@ async fn of_home(home: &Home) -> Vec<Finding> {
             findings.push(Finding::good(&part, "switched off"));
             continue;
         }
-        findings.push(match control.probe(target).await {
-            Ok(facts) => {
+        findings.push(match control.diagnose(target).await {
+            Ok(Ok(facts)) => {
                 let isolation = if facts.isolation.is_empty() {
                     "no".into()
                 } else {
@@ -100,6 +100,7 @@ async fn of_home(home: &Home) -> Vec<Finding> {
                 };
                 Finding::good(&part, format!("{} tools, {isolation} isolation", facts.tools.len()))
             }
+            Ok(Err(trouble)) => Finding::bad(&part, format!("{}: {}", trouble.what, trouble.hint)),
             Err(refusal) => Finding::bad(&part, text(&refusal)),
         });
     }

@@ -8,6 +8,7 @@ use crate::app::Home;
 use crate::config::Config;
 use crate::control::contract::{ListTargets, TargetList};
 use crate::domain::{Actor, Facts};
+use crate::executors::Trouble;
 use crate::inventory;
 use crate::planner;
 
@@ -117,14 +118,19 @@ async fn probe(home: &Home, name: &str, form: Form) -> anyhow::Result<u8> {
     let control = home.control(None);
     let snapshot = home.inventory.snapshot();
     let probed = match planner::resolve(name, &snapshot.targets) {
-        Ok(resolved) => control.probe(resolved.target).await,
+        Ok(resolved) => control.diagnose(resolved.target).await,
         Err(refusal) => Err(refusal),
     };
     match (probed, form) {
-        (Ok(facts), Form::Json) => output::json(&facts).map(|()| exit::SUCCEEDED),
-        (Ok(facts), Form::Text) => {
+        (Ok(Ok(facts)), Form::Json) => output::json(&facts).map(|()| exit::SUCCEEDED),
+        (Ok(Ok(facts)), Form::Text) => {
             show_facts(&facts);
             Ok(exit::SUCCEEDED)
+        }
+        // Not scrubbed: it is the operator's own target, and what is wrong is the point.
+        (Ok(Err(Trouble { what, hint })), _) => {
+            output::error(&anyhow::anyhow!("{what}\nhint: {hint}"));
+            Ok(exit::REFUSED)
         }
         (Err(refusal), _) => Ok(output::refusal(&control.rules().refusal(refusal))),
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::Control;
 use crate::domain::{Code, Digest, Facts, Refusal, Target};
-use crate::executors::{Connection, ExecutorError};
+use crate::executors::{ExecutorError, Trouble};
 
 /// How long a caller waits for a probe before it is told to come back.
 const PROBE: Duration = Duration::from_secs(20);
@@ -58,23 +58,31 @@ impl Control {
     }
 
     /// Learns the facts of `target` and keeps them.
+    async fn probe(&self, target: &Target) -> Result<Facts, Refusal> {
+        self.diagnose(target).await?.map_err(|trouble| {
+            tracing::warn!(target.name = target.name, %trouble, hint = trouble.hint, "a target can't be probed");
+            not_now(target)
+        })
+    }
+
+    /// Learns the facts of `target` and keeps them; for the operator, who may read what is wrong with it.
     ///
     /// # Errors
-    /// A refusal when the target can't be reached or the facts can't be stored.
-    pub async fn probe(&self, target: &Target) -> Result<Facts, Refusal> {
-        let executor = self.0.rooms.executors.for_connection(&Connection::of(target));
+    /// A refusal when the facts can't be stored; the inner error when the target can't be used as it is.
+    pub async fn diagnose(&self, target: &Target) -> Result<Result<Facts, Trouble>, Refusal> {
+        let executor = self.0.rooms.executors.for_target(target);
         let probed = match tokio::time::timeout(PROBE, executor.probe()).await {
             Ok(probed) => probed,
-            Err(_) => Err(ExecutorError::Unreachable("the probe took too long".into())),
+            Err(_) => Err(ExecutorError::Unreachable("the probe took too long".into()).into()),
         };
-        let facts = probed.map_err(|error| {
-            tracing::warn!(target.name = target.name, %error, "a target can't be probed");
-            not_now(target)
-        })?;
+        let facts = match probed {
+            Ok(facts) => facts,
+            Err(trouble) => return Ok(Err(trouble)),
+        };
         self.store()
             .facts_put(&target.name, connection_digest(target), &facts)
             .await?;
-        Ok(facts)
+        Ok(Ok(facts))
     }
 
     async fn known_facts(&self, target: &Target) -> Result<Option<Facts>, Refusal> {

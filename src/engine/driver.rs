@@ -14,7 +14,7 @@ use super::outcome::{self, StepsEnd};
 use super::worker::{Shared, Signals};
 use crate::domain::target::ApprovalRule;
 use crate::domain::{Event, Execution, ExecutionState, StepState, Target, UnixMs};
-use crate::executors::{Connection, Executor, Input, Workspace};
+use crate::executors::{Executor, Input, Workspace};
 use crate::redact::Rules;
 use crate::store::{Finish, Lease};
 
@@ -115,7 +115,7 @@ impl Driver {
             .iter()
             .find(|target| target.name == self.execution.plan.target)?
             .clone();
-        let executor = rooms.executors.for_connection(&Connection::of(&target));
+        let executor = rooms.executors.for_target(&target);
         let mut rules = Rules::builder();
         for (text, shown) in executor.private_texts(self.execution.id) {
             rules = rules.private(&text, &shown);

@@ -8,7 +8,6 @@ use tokio_util::sync::CancellationToken;
 
 use super::Engine;
 use crate::domain::{Blob, CopyId, Outcome, Reason, UnixMs};
-use crate::executors::Connection;
 use crate::store::Going;
 
 /// Between two rounds.
@@ -70,7 +69,7 @@ impl Engine {
     async fn remove_leftovers(&self) {
         let snapshot = self.0.rooms.inventory.snapshot();
         for target in &snapshot.targets {
-            let executor = self.0.rooms.executors.for_connection(&Connection::of(target));
+            let executor = self.0.rooms.executors.for_target(target);
             let leftovers = match executor.leftovers().await {
                 Ok(leftovers) => leftovers,
                 Err(error) => {

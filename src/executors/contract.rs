@@ -8,8 +8,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use crate::domain::target::{ExecutorBlock, LocalBlock};
-use crate::domain::{AttemptId, ExecutionId, Facts, Target};
+use crate::domain::{AttemptId, ExecutionId, Facts};
 
 /// What runs a step. Start is idempotent by attempt id; work outlives the process that started it.
 #[async_trait]
@@ -53,27 +52,11 @@ pub trait Executor: Send + Sync {
     async fn leftovers(&self) -> Result<Vec<ExecutionId>, ExecutorError>;
 
     /// Learns what the system offers, as the user that steps run as.
-    async fn probe(&self) -> Result<Facts, ExecutorError>;
+    async fn probe(&self) -> Result<Facts, Trouble>;
 
     /// The literal texts that tell something of the infrastructure and that steps are likely to print, each with
     /// what callers may read instead: the workspace's absolute path becomes `/workspace`.
     fn private_texts(&self, execution: ExecutionId) -> Vec<(String, String)>;
-}
-
-/// The private connection of a target, resolved for use.
-#[derive(Debug, Clone)]
-pub enum Connection {
-    /// clawhand's own machine.
-    Local(LocalBlock),
-}
-
-impl Connection {
-    /// The connection behind a target.
-    pub fn of(target: &Target) -> Self {
-        match &target.executor {
-            ExecutorBlock::Local(block) => Self::Local(block.clone()),
-        }
-    }
 }
 
 /// An input as it is laid into the workspace.
@@ -212,6 +195,39 @@ pub struct CollectedFile {
     pub size: u64,
     /// Open for reading.
     pub file: std::fs::File,
+}
+
+/// What is wrong with a target, for its operator: the words may tell of the system behind it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{what}")]
+pub struct Trouble {
+    /// What happened, and where.
+    pub what: String,
+    /// What the operator can do about it.
+    pub hint: String,
+}
+
+impl Trouble {
+    /// With what happened and what to do.
+    pub fn new(what: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self {
+            what: what.into(),
+            hint: hint.into(),
+        }
+    }
+}
+
+impl From<ExecutorError> for Trouble {
+    fn from(error: ExecutorError) -> Self {
+        let hint = match &error {
+            ExecutorError::Refused(_) | ExecutorError::UnsafeArchive(_) => {
+                "correct the target's file or the system it names"
+            }
+            ExecutorError::Unreachable(_) => "see that the system runs and can be reached from here, then try again",
+            ExecutorError::StorageFull(_) => "make room on the target's disk",
+        };
+        Self::new(error.to_string(), hint)
+    }
 }
 
 /// Why an executor could not do what was asked.

@@ -11,26 +11,48 @@ pub mod scripted;
 pub mod supervisor;
 mod tree;
 
+use std::path::PathBuf;
 use std::sync::Arc;
+
+use crate::domain::Target;
+use crate::domain::target::{ExecutorBlock, SecretRef};
 
 pub use contract::*;
 pub use local::{LocalExecutor, LocalSettings};
 pub use scripted::Scripted;
 
-/// Picks the executor for a connection.
+/// Reads the value behind a reference, now; the error names where it should be, never a value. Whatever it reads is
+/// scrubbed from then on.
+pub type SecretReader = Arc<dyn Fn(&SecretRef) -> Result<String, String> + Send + Sync>;
+
+/// What executors need beyond a target's block.
+#[derive(Clone)]
+pub struct ExecutorSettings {
+    /// For steps on clawhand's own machine.
+    pub local: LocalSettings,
+    /// A folder of clawhand's machine, on a disk, for files on their way to and from a target.
+    pub scratch: PathBuf,
+    /// For secrets that a connection itself needs.
+    pub secrets: SecretReader,
+}
+
+/// Picks the executor for a target.
 #[derive(Clone)]
 pub struct Executors {
-    local: LocalSettings,
+    settings: ExecutorSettings,
     instead: Option<Arc<dyn Executor>>,
 }
 
 impl Executors {
-    /// With what the executors need beyond a target's connection.
-    pub fn new(local: LocalSettings) -> Self {
-        Self { local, instead: None }
+    /// With what the executors need beyond a target's block.
+    pub fn new(settings: ExecutorSettings) -> Self {
+        Self {
+            settings,
+            instead: None,
+        }
     }
 
-    /// One executor in place of every other, whatever the connection: the scripted one, in tests of the engine.
+    /// One executor in place of every other, whatever the target: the scripted one, in tests of the engine.
     #[must_use]
     pub fn with(self, executor: Arc<dyn Executor>) -> Self {
         Self {
@@ -39,13 +61,13 @@ impl Executors {
         }
     }
 
-    /// The executor that reaches what is behind `connection`.
-    pub fn for_connection(&self, connection: &Connection) -> Arc<dyn Executor> {
+    /// The executor that reaches what is behind `target`.
+    pub fn for_target(&self, target: &Target) -> Arc<dyn Executor> {
         if let Some(executor) = &self.instead {
             return executor.clone();
         }
-        match connection {
-            Connection::Local(block) => Arc::new(LocalExecutor::new(self.local.clone(), block.clone())),
+        match &target.executor {
+            ExecutorBlock::Local(block) => Arc::new(LocalExecutor::new(self.settings.local.clone(), block.clone())),
         }
     }
 }

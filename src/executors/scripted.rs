@@ -16,7 +16,7 @@ use tokio::sync::watch;
 
 use super::contract::{
     AttemptState, CollectLimit, Collected, CollectedFile, Executor, ExecutorError, ExitReport, Handle, Input,
-    Observation, StartAttempt, Workspace,
+    Observation, StartAttempt, Trouble, Workspace,
 };
 use crate::domain::{AttemptId, ExecutionId, Facts, UnixMs};
 
@@ -363,7 +363,7 @@ impl Executor for Scripted {
         Ok(())
     }
 
-    async fn probe(&self) -> Result<Facts, ExecutorError> {
+    async fn probe(&self) -> Result<Facts, Trouble> {
         Ok(self.facts.clone())
     }
 

@@ -5,6 +5,7 @@
 //! hold references only. Start reading at [`load()`], then [`Inventory`].
 
 mod builtin;
+mod executor_block;
 mod fields;
 mod load;
 mod problem;

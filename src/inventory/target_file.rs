@@ -5,12 +5,10 @@ use std::time::Duration;
 
 use super::fields::{At, Section, Source};
 use super::problem::suggest;
-use super::{quantity, words};
+use super::{executor_block, quantity, words};
 use crate::domain::Target;
-use crate::domain::target::{ApprovalRule, ExecutorBlock, Limits, LocalBlock, SecretRef};
+use crate::domain::target::{ApprovalRule, Limits, SecretRef};
 
-/// The kinds of executor that a target file may name.
-const KINDS: [&str; 1] = ["local"];
 /// The intent that goes to an OpenClaw gateway instead of a recipe.
 const DELEGATE: &str = "delegate";
 
@@ -52,7 +50,7 @@ pub(super) fn read(source: &Source<'_>, served: Option<&BTreeSet<&str>>) -> Opti
         environment,
         secrets,
         limits: limits(&root),
-        executor: ExecutorBlock::Local(executor(&root)),
+        executor: executor_block::read(&root),
     };
     root.close();
     let lower = |name: At<String>| At {
@@ -144,48 +142,6 @@ fn approval(root: &Section<'_, '_>, intents: &[At<String>]) -> BTreeMap<String, 
         };
     }
     rules
-}
-
-fn executor(root: &Section<'_, '_>) -> LocalBlock {
-    let Some(section) = root.table("executor") else {
-        if root.place("executor").is_none() {
-            root.source().problem(
-                root.at(),
-                "the table [executor] is missing",
-                "write [executor] and kind = \"local\" below",
-            );
-        }
-        return LocalBlock::default();
-    };
-    if let Some(kind) = section
-        .required("kind", "\"local\"")
-        .filter(|kind| !KINDS.contains(&kind.value.as_str()))
-    {
-        let message = format!("there is no executor of the kind '{}'", kind.value);
-        section.source().problem(kind.at, message, suggest(&kind.value, &KINDS));
-    }
-    let path = section.text("path");
-    let read_paths = section.texts("read_paths");
-    let parts = path
-        .iter()
-        .flat_map(|path| path.value.split(':').map(|part| (part, path.at)));
-    for (part, at) in parts.chain(read_paths.iter().map(|path| (path.value.as_str(), path.at))) {
-        if !part.starts_with('/') {
-            section.source().problem(
-                at,
-                format!("'{part}' is not an absolute path"),
-                "begin each path with '/'",
-            );
-        }
-    }
-    let block = LocalBlock {
-        user: section.text("user").map(|user| user.value),
-        path: path.map(|path| path.value),
-        network: section.flag("network").unwrap_or(false),
-        read_paths: words::plain(read_paths),
-    };
-    section.close();
-    block
 }
 
 fn environment(root: &Section<'_, '_>) -> BTreeMap<String, String> {

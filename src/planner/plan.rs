@@ -9,7 +9,7 @@ use super::resolve::shown;
 use super::steps::{self, Bounds, Situation};
 use crate::domain::plan::{Effect, Need, Plan, PlanStep, Risk};
 use crate::domain::recipe::RecipeStep;
-use crate::domain::target::{ApprovalRule, ExecutorBlock};
+use crate::domain::target::ApprovalRule;
 use crate::domain::task::{Constraints, TaskSpec};
 use crate::domain::{Code, Digest, Facts, Listing, Recipe, Refusal, Target, similar};
 
@@ -281,7 +281,7 @@ fn assemble(request: &Request<'_>, fitting: &Fitting<'_>, choice: &Choice<'_>, s
         choice,
         steps: &steps,
         approval: approval.as_deref(),
-        offline: offline(target),
+        offline: !target.executor.has_network(),
     });
     Plan {
         target: target.name.clone(),
@@ -295,13 +295,6 @@ fn assemble(request: &Request<'_>, fitting: &Fitting<'_>, choice: &Choice<'_>, s
         binding: None,
         approval,
         explanation,
-    }
-}
-
-/// Whether steps on the target have no network.
-fn offline(target: &Target) -> bool {
-    match &target.executor {
-        ExecutorBlock::Local(block) => !block.network,
     }
 }
 

@@ -163,7 +163,9 @@ max_concurrent = 2
         (ApprovalRule::Always, ApprovalRule::Never)
     );
     assert_eq!(full.approval_expires, Duration::from_secs(5400));
-    let ExecutorBlock::Local(local) = &full.executor;
+    let ExecutorBlock::Local(local) = &full.executor else {
+        panic!("{:?}", full.executor);
+    };
     assert_eq!(
         (local.user.as_deref(), local.path.as_deref()),
         (Some("nobody"), Some("/usr/bin:/bin"))

@@ -23,7 +23,7 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
 use super::contract::{
-    CollectLimit, Collected, Executor, ExecutorError, Handle, Input, Observation, StartAttempt, Workspace,
+    CollectLimit, Collected, Executor, ExecutorError, Handle, Input, Observation, StartAttempt, Trouble, Workspace,
 };
 use super::folder::{AttemptFolder, CancelNote, RunFolder, boot_id};
 use crate::domain::target::LocalBlock;
@@ -109,7 +109,7 @@ impl Executor for LocalExecutor {
         blocking(move || remove::remove(run.path()).map_err(|error| failed("remove the run folder", &error))).await
     }
 
-    async fn probe(&self) -> Result<Facts, ExecutorError> {
+    async fn probe(&self) -> Result<Facts, Trouble> {
         probe::probe(self).await
     }
 

@@ -14,7 +14,7 @@ use super::{LocalExecutor, failed, folder_of, remove};
 use crate::domain::facts::{PROBED_TOOLS, Tool};
 use crate::domain::{AttemptId, ExecutionId, Facts};
 use crate::executors::contract::{
-    AttemptState, Executor as _, ExecutorError, ExitReport, Handle, ProcessLimits, StartAttempt, Workspace,
+    AttemptState, Executor as _, ExecutorError, ExitReport, Handle, ProcessLimits, StartAttempt, Trouble, Workspace,
 };
 use crate::executors::folder::{RunFolder, absent_is_none};
 
@@ -67,7 +67,7 @@ pub(super) fn sweep(run: &RunFolder) -> io::Result<bool> {
     }
 }
 
-pub(super) async fn probe(executor: &LocalExecutor) -> Result<Facts, ExecutorError> {
+pub(super) async fn probe(executor: &LocalExecutor) -> Result<Facts, Trouble> {
     let execution = ExecutionId::random();
     let workspace = executor.prepare(execution, &[]).await?;
     let _throwaway = Throwaway::new(executor.run_folder(execution)).map_err(|error| failed("begin a probe", &error))?;

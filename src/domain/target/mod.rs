@@ -1,5 +1,7 @@
 //! Targets: a semantic name that callers may use; behind it, private to clawhand, how to reach the system.
 
+mod local;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -7,6 +9,8 @@ use serde::{Deserialize, Serialize};
 
 use super::Digest;
 use super::signing::SigningKey;
+
+pub use local::LocalBlock;
 
 /// How often a person is asked before an intent runs on a target.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -76,20 +80,20 @@ impl ExecutorBlock {
             Self::Local(_) => "local",
         }
     }
-}
 
-/// How steps run on clawhand's own machine.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct LocalBlock {
-    /// The user that steps run as when clawhand runs as root: a name or a number. Without it, an unprivileged
-    /// number of its own (see the executor).
-    pub user: Option<String>,
-    /// The value of PATH for steps; without it, the one clawhand was started with.
-    pub path: Option<String>,
-    /// Whether steps may use the network. Without it they have a loopback of their own and nothing else.
-    pub network: bool,
-    /// Folders beside the system's own that steps may read.
-    pub read_paths: Vec<String>,
+    /// Whether steps have a network.
+    pub const fn has_network(&self) -> bool {
+        match self {
+            Self::Local(block) => block.network,
+        }
+    }
+
+    /// Its texts that no caller may read, wherever they turn up.
+    pub fn private_texts(&self) -> Vec<String> {
+        match self {
+            Self::Local(block) => block.private_texts(),
+        }
+    }
 }
 
 /// A target: the public half that callers see, and the private half behind it.
@@ -142,12 +146,7 @@ impl Target {
 
     /// The texts of the private half that no caller may read, wherever they turn up.
     pub fn private_texts(&self) -> Vec<String> {
-        let mut texts: Vec<String> = match &self.executor {
-            ExecutorBlock::Local(block) => {
-                let paths = block.read_paths.iter().cloned().chain(block.path.clone());
-                paths.chain(block.user.clone()).collect()
-            }
-        };
+        let mut texts = self.executor.private_texts();
         texts.extend(self.environment.values().filter(|value| tells_a_place(value)).cloned());
         texts
     }
