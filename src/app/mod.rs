@@ -129,6 +129,7 @@ impl Home {
             upload_link_expires: self.config.uploads.link_expires.0,
             download_link_expires: self.config.downloads.link_expires.0,
             facts_max_age: self.config.facts.max_age.0,
+            per_owner: self.config.per_owner(),
             scratch: self.config.data.join("scratch"),
             private_texts: vec![data],
         };
@@ -150,6 +151,7 @@ impl Home {
         let settings = EngineSettings {
             worker: format!("{}-{}", std::process::id(), uuid::Uuid::now_v7().simple()),
             parallel: worker.parallel as usize,
+            per_owner: self.config.per_owner(),
             lease: worker.lease.0,
             grace: worker.grace.0,
             unreachable: worker.unreachable.0,

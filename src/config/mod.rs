@@ -125,6 +125,14 @@ pub struct Worker {
     pub unreachable: Span,
 }
 
+/// `[limits]`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Limits {
+    /// Executions of one owner at once; 0 is no limit.
+    pub max_concurrent_per_owner: u32,
+}
+
 /// `[facts]`.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
@@ -161,6 +169,8 @@ pub struct Config {
     pub downloads: Downloads,
     /// `[worker]`.
     pub worker: Worker,
+    /// `[limits]`.
+    pub limits: Limits,
     /// `[facts]`.
     pub facts: FactsSection,
     /// `[retention]`.
@@ -248,6 +258,7 @@ impl Default for Config {
             uploads: Uploads::default(),
             downloads: Downloads::default(),
             worker: Worker::default(),
+            limits: Limits::default(),
             facts: FactsSection::default(),
             retention: Retention::default(),
             log: telemetry::Settings::default(),
@@ -343,6 +354,11 @@ impl Config {
             "http.public_url {url:?} must begin with https:// or http://"
         );
         Ok(())
+    }
+
+    /// How many executions of one owner may run at once; nothing is no limit.
+    pub fn per_owner(&self) -> Option<u32> {
+        Some(self.limits.max_concurrent_per_owner).filter(|limit| *limit > 0)
     }
 
     /// The database's URL, with the default filled in.

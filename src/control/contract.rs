@@ -197,6 +197,17 @@ pub struct ApprovalView {
     pub expires_at: Option<String>,
 }
 
+/// Where an execution stands in the queue.
+#[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
+pub struct QueueView {
+    /// How many come before it of those that wait for the same; the order may change.
+    pub before: u64,
+    /// turn (a worker with room), target (it runs as many as it may) or owner (you run as many as you may).
+    pub waits_for: String,
+    /// The same in words.
+    pub message: String,
+}
+
 /// Answer of `start_execution`.
 #[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
 pub struct ExecutionStarted {
@@ -209,6 +220,9 @@ pub struct ExecutionStarted {
     /// The question that waits for a person.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub approval: Option<ApprovalView>,
+    /// What it waits for, while it is queued.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub queue: Option<QueueView>,
 }
 
 /// Arguments of `get_status`.
@@ -264,6 +278,9 @@ pub struct Status {
     /// The question that waits for a person.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub approval: Option<ApprovalView>,
+    /// What it waits for, while it is queued.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub queue: Option<QueueView>,
 }
 
 /// Arguments of `get_result`.

@@ -57,6 +57,8 @@ pub struct ControlSettings {
     pub download_link_expires: Duration,
     /// Older facts are learned anew.
     pub facts_max_age: Duration,
+    /// Executions of one owner at once, as workers keep to it.
+    pub per_owner: Option<u32>,
     /// A folder on this machine for files on their way.
     pub scratch: PathBuf,
     /// Texts that tell something of this installation and that no caller may read, such as the data folder.

@@ -79,7 +79,7 @@ impl Control {
             execution.id = %execution.id, task.id = %task.id, target.name = task.target,
             state = execution.state.as_str(), "execution started by its caller"
         );
-        Ok(started(&execution, approval.as_ref()))
+        Ok(self.started(&execution, approval.as_ref()).await)
     }
 
     /// The answer to a repeated start: the execution that the first one made.
@@ -92,7 +92,20 @@ impl Control {
             ));
         }
         let approval = self.store().approval_for(execution.id).await?;
-        Ok(started(&execution, approval.as_ref()))
+        Ok(self.started(&execution, approval.as_ref()).await)
+    }
+
+    async fn started(&self, execution: &Execution, approval: Option<&Approval>) -> ExecutionStarted {
+        ExecutionStarted {
+            execution_id: execution.id.to_string(),
+            state: execution.state.as_str().into(),
+            plan_digest: execution.plan_digest.to_string(),
+            approval: approval
+                .filter(|approval| approval.state == ApprovalState::Open)
+                .map(views::approval),
+            // It is started whether or not its place can be told.
+            queue: self.queue_of(execution).await.unwrap_or_default(),
+        }
     }
 
     fn new_execution(&self, task: &Task, plan: Plan) -> Execution {
@@ -174,16 +187,5 @@ fn quoted(words: &str) -> String {
     match words.chars().count() {
         0..=SHOWN => format!("{shown:?}"),
         all => format!("{shown:?} (and {} more characters)", all - SHOWN),
-    }
-}
-
-fn started(execution: &Execution, approval: Option<&Approval>) -> ExecutionStarted {
-    ExecutionStarted {
-        execution_id: execution.id.to_string(),
-        state: execution.state.as_str().into(),
-        plan_digest: execution.plan_digest.to_string(),
-        approval: approval
-            .filter(|approval| approval.state == ApprovalState::Open)
-            .map(views::approval),
     }
 }

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use super::contract::{GetStatus, LogView, ProgressView, Status};
+use super::contract::{GetStatus, LogView, ProgressView, QueueView, Status};
 use super::room::char_in_json;
 use super::{Answer, Control, require, validate, views};
-use crate::domain::{Actor, ExecutionId, ExecutionState, Refusal, Scope, StepState};
+use crate::domain::{Actor, Execution, ExecutionId, ExecutionState, Refusal, Scope, StepState};
 use crate::store::{ExecutionView, Topic};
 
 /// The longest wait in one call.
@@ -99,6 +99,7 @@ impl Control {
             state: execution.state,
             done: steps_done(&view),
         };
+        let queue = self.queue_of(execution).await?;
         let running = view.steps.iter().find(|step| step.state == StepState::Running);
         Ok(Status {
             state: execution.state.as_str().into(),
@@ -113,7 +114,18 @@ impl Control {
                 next_cursor: cursor.text(),
             },
             approval: view.approval.as_ref().map(views::approval),
+            queue,
         })
+    }
+
+    /// What a queued execution waits for.
+    pub(super) async fn queue_of(&self, execution: &Execution) -> Result<Option<QueueView>, Refusal> {
+        if execution.state != ExecutionState::Queued {
+            return Ok(None);
+        }
+        let at_once = self.0.rooms.inventory.snapshot().at_once(self.0.settings.per_owner);
+        let place = self.store().queue_place(execution.id, &at_once).await?;
+        Ok(place.map(views::queue))
     }
 }
 

@@ -1,7 +1,8 @@
 //! Domain values as callers see them.
 
-use super::contract::{ApprovalView, NeedView, PlanView, StepView, TargetView};
+use super::contract::{ApprovalView, NeedView, PlanView, QueueView, StepView, TargetView};
 use crate::domain::plan::{Effect, Need, Risk};
+use crate::domain::queue::Place;
 use crate::domain::{Approval, Plan, Target};
 
 pub(super) fn target(target: &Target) -> TargetView {
@@ -61,5 +62,13 @@ pub(super) fn approval(approval: &Approval) -> ApprovalView {
         state: approval.state.as_str().into(),
         question: Some(approval.question.clone()),
         expires_at: Some(approval.expires_at.to_string()),
+    }
+}
+
+pub(super) fn queue(place: Place) -> QueueView {
+    QueueView {
+        before: place.before,
+        waits_for: place.waits_for.as_str().into(),
+        message: place.words(),
     }
 }

@@ -13,6 +13,7 @@ pub mod facts;
 pub mod id;
 pub mod outcome;
 pub mod plan;
+pub mod queue;
 pub mod recipe;
 pub mod refusal;
 pub mod signing;

@@ -32,6 +32,8 @@ pub struct EngineSettings {
     pub worker: String,
     /// Executions at once.
     pub parallel: usize,
+    /// Executions of one owner at once, over all workers; nothing is no limit.
+    pub per_owner: Option<u32>,
     /// How long a lease lasts without a sign of life.
     pub lease: Duration,
     /// Between TERM and KILL.

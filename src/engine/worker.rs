@@ -130,17 +130,6 @@ impl Engine {
 
     async fn claim(&self) -> Result<Option<(Execution, Lease)>, StoreError> {
         let rooms = &self.0.rooms;
-        let running = rooms.store.running_by_target().await?;
-        let snapshot = rooms.inventory.snapshot();
-        let limit_of = |name: &str| {
-            let target = snapshot.targets.iter().find(|target| target.name == name);
-            target.map_or(u32::MAX, |target| target.limits.max_concurrent)
-        };
-        let full: Vec<String> = running
-            .into_iter()
-            .filter(|(name, count)| *count >= limit_of(name))
-            .map(|(name, _)| name)
-            .collect();
         let now = rooms.clock.now();
         rooms
             .store
@@ -149,7 +138,7 @@ impl Engine {
                 now,
                 until: now.after(self.0.settings.lease),
                 only: self.0.settings.only,
-                full_targets: &full,
+                at_once: &rooms.inventory.snapshot().at_once(self.0.settings.per_owner),
             })
             .await
     }

@@ -9,6 +9,7 @@ use super::fields::Source;
 use super::problem::Problem;
 use super::target_file::{self, TargetFile};
 use super::{builtin, recipe_file};
+use crate::domain::queue::AtOnce;
 use crate::domain::{Digest, Recipe, Target};
 
 /// The subfolder of recipes.
@@ -31,6 +32,15 @@ impl Snapshot {
     /// The target of a name.
     pub fn target(&self, name: &str) -> Option<&Target> {
         self.targets.iter().find(|target| target.name == name)
+    }
+
+    /// How many executions may run at once: on each target as its file says, of one owner as the caller says.
+    pub fn at_once(&self, per_owner: Option<u32>) -> AtOnce {
+        let limit = |target: &Target| (target.name.clone(), target.limits.max_concurrent);
+        AtOnce {
+            per_owner,
+            per_target: self.targets.iter().map(limit).collect(),
+        }
     }
 }
 

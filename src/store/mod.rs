@@ -9,8 +9,8 @@
 //! looks at a clock and never stores a secret.
 //!
 //! Start at [`Store::open`] (connect.rs), then a noun: tasks, artifacts, uploads, executions, queue (claim and
-//! lease), steps, log, approvals, facts, keys, blobs, purge. Who waits for a change uses [`Changes`] (changes.rs, listen.rs).
-//! Only the claim (queue.rs) and how a transaction begins (connect.rs, writer.rs) differ between the dialects.
+//! lease), place, steps, log, approvals, facts, keys, blobs, purge. Who waits for a change uses [`Changes`] (changes.rs, listen.rs).
+//! Only the claim (queue.rs), a place in the queue (place.rs) and how a transaction begins (connect.rs, writer.rs) differ between the dialects.
 
 mod approvals;
 mod artifacts;
@@ -24,6 +24,7 @@ mod keys;
 mod listen;
 mod log;
 mod migrate;
+mod place;
 mod purge;
 mod queue;
 mod readers;

@@ -3,15 +3,17 @@
 //! A lease is lost by being taken over after it lapsed, or by the end of the execution; until then it counts even if
 //! it lapsed, because nobody else began. Everything a worker writes goes through [`Lease::fence`], which locks the
 //! execution's row for the transaction.
-
-use std::collections::BTreeMap;
+//!
+//! What begins anew is counted and taken under one lock, so that several workers never exceed a limit together. Whose
+//! turn it is says [`crate::domain::queue`]; where a caller's execution stands in the queue is in place.rs.
 
 use super::changes::Topic;
 use super::connect::{Dialect, Tx};
 use super::executions::{execution_columns, read};
-use super::sql::{Sql, sql};
+use super::sql::{Row, Sql, sql};
 use super::{Store, StoreError};
 use crate::domain::execution::next;
+use crate::domain::queue::{AtOnce, Head, Running};
 use crate::domain::{Event, Execution, ExecutionId, ExecutionState, UnixMs};
 
 /// The right to drive one execution. Only the store makes one.
@@ -68,8 +70,8 @@ pub struct Claim<'a> {
     pub until: UnixMs,
     /// Only this one.
     pub only: Option<ExecutionId>,
-    /// Targets on which nothing new may begin; what was begun there is still taken over.
-    pub full_targets: &'a [String],
+    /// How many may run at once; what was begun already is taken over however many there are.
+    pub at_once: &'a AtOnce,
 }
 
 /// A lease that holds on.
@@ -82,7 +84,8 @@ pub struct Held {
 }
 
 impl Store {
-    /// Takes an execution: first one whose lease lapsed, else the oldest in the queue. None when there is nothing.
+    /// Takes an execution: first one whose lease lapsed, else the one in the queue whose turn it is. None when there is
+    /// nothing that may begin.
     ///
     /// # Errors
     /// When nothing could be stored.
@@ -135,46 +138,34 @@ impl Store {
         tx.end(freed.map(|freed| freed > 0)).await
     }
 
-    /// How many executions are driven on each target.
+    /// What is driven now.
     ///
     /// # Errors
     /// When the database can't be read.
-    pub async fn running_by_target(&self) -> Result<BTreeMap<String, u32>, StoreError> {
-        let rows = self
-            .rows(sql("SELECT target, COUNT(*) AS running FROM executions \
-                       WHERE state IN ('preparing', 'running', 'collecting') GROUP BY target"))
-            .await?;
-        rows.iter()
-            .map(|row| Ok((row.get("target")?, row.get("running")?)))
-            .collect()
-    }
-
-    /// The place of an execution in the queue; 1 is the next. None when it isn't queued.
-    ///
-    /// # Errors
-    /// When the database can't be read.
-    pub async fn queue_position(&self, id: ExecutionId) -> Result<Option<u64>, StoreError> {
-        let row = self
-            .row(
-                sql(
-                    "SELECT COUNT(*) AS place FROM executions q WHERE q.state = 'queued' AND q.id <= $1 \
-                     AND EXISTS (SELECT 1 FROM executions e WHERE e.id = $1 AND e.state = 'queued')",
-                )
-                .bind(id),
-            )
-            .await?;
-        match row {
-            Some(row) => Ok(Some(row.get("place")?).filter(|place| *place > 0)),
-            None => Ok(None),
-        }
+    pub async fn running(&self) -> Result<Running, StoreError> {
+        counted(&self.rows(sql(DRIVEN)).await?)
     }
 }
 
-/// The two searches of a claim, by dialect and by whether one execution is meant: PostgreSQL plans a statement once for
-/// all values, and must see that the oldest is asked for. There a row that another worker has locked is passed over;
-/// SQLite has one writer.
+/// Few rows: not more than workers have room for.
+const DRIVEN: &str = "SELECT owner, target, COUNT(*) AS running FROM executions \
+     WHERE state IN ('preparing', 'running', 'collecting') GROUP BY owner, target";
+
+/// The oldest that waits of each owner for each target. Goes from one to the next in the index, so it doesn't matter
+/// how many wait behind them.
+const HEADS: &str = "WITH RECURSIVE heads (id) AS (\
+       SELECT (SELECT id FROM executions WHERE state = 'queued' ORDER BY owner, target, id LIMIT 1) \
+       UNION ALL \
+       SELECT (SELECT n.id FROM executions n WHERE n.state = 'queued' AND (n.owner, n.target) > (e.owner, e.target) \
+               ORDER BY n.owner, n.target, n.id LIMIT 1) \
+       FROM heads JOIN executions e ON e.id = heads.id\
+     ) SELECT e.id, e.owner, e.target FROM heads JOIN executions e ON e.id = heads.id";
+
+/// The searches of a claim. On PostgreSQL a row that another worker has locked is passed over; SQLite has one writer.
+/// Texts of their own for one execution: PostgreSQL plans a statement once for all values.
 macro_rules! searches {
-    ($lapsed:ident, $queued:ident, $full:literal, $lock:literal) => {
+    ($lapsed:ident, $next:ident, $lock:literal) => {
+        /// Any, and the one with this id.
         const $lapsed: [&str; 2] = [
             concat!(
                 "SELECT id, state FROM executions WHERE state IN ('preparing', 'running', 'collecting') \
@@ -187,50 +178,96 @@ macro_rules! searches {
                 $lock
             ),
         ];
-        const $queued: [&str; 2] = [
+        /// The oldest of an owner for a target, and the one with this id.
+        const $next: [&str; 2] = [
             concat!(
-                "SELECT id, state FROM executions WHERE state = 'queued' AND target NOT IN (",
-                $full,
-                ") ORDER BY id LIMIT 1",
+                "SELECT id, state FROM executions \
+                 WHERE state = 'queued' AND owner = $1 AND target = $2 ORDER BY id LIMIT 1",
                 $lock
             ),
             concat!(
-                "SELECT id, state FROM executions WHERE state = 'queued' AND target NOT IN (",
-                $full,
-                ") AND id = $2",
+                "SELECT id, state FROM executions WHERE state = 'queued' AND id = $1",
                 $lock
             ),
         ];
     };
 }
-searches!(SQLITE_LAPSED, SQLITE_QUEUED, "SELECT value FROM json_each($1)", "");
-searches!(
-    POSTGRES_LAPSED,
-    POSTGRES_QUEUED,
-    "SELECT json_array_elements_text($1::text::json)",
-    " FOR UPDATE SKIP LOCKED"
-);
+searches!(SQLITE_LAPSED, SQLITE_NEXT, "");
+searches!(POSTGRES_LAPSED, POSTGRES_NEXT, " FOR UPDATE SKIP LOCKED");
 
-fn searches(dialect: Dialect, claim: &Claim<'_>) -> Result<[Sql; 2], StoreError> {
-    let (lapsed, queued) = match dialect {
-        Dialect::Sqlite => (SQLITE_LAPSED, SQLITE_QUEUED),
-        Dialect::Postgres => (POSTGRES_LAPSED, POSTGRES_QUEUED),
+/// Held by who counts what runs and begins one more, until that is committed. The number is any that nobody else uses.
+const ONE_AT_A_TIME: &str = "SELECT pg_advisory_xact_lock(5212003)";
+
+fn counted(rows: &[Row]) -> Result<Running, StoreError> {
+    let mut running = Running::default();
+    for row in rows {
+        let (owner, target): (String, String) = (row.get("owner")?, row.get("target")?);
+        running.add(&owner, &target, row.get("running")?);
+    }
+    Ok(running)
+}
+
+/// One that a worker let go of, by the end of its lease.
+async fn lapsed(tx: &mut Tx, claim: &Claim<'_>) -> Result<Option<Row>, StoreError> {
+    let [any, one] = match tx.dialect() {
+        Dialect::Sqlite => SQLITE_LAPSED,
+        Dialect::Postgres => POSTGRES_LAPSED,
     };
-    let full = super::tasks::json(&claim.full_targets)?;
-    Ok(match claim.only {
-        None => [sql(lapsed[0]).bind(claim.now), sql(queued[0]).bind(full)],
-        Some(id) => [
-            sql(lapsed[1]).bind(claim.now).bind(id),
-            sql(queued[1]).bind(full).bind(id),
-        ],
+    let search = match claim.only {
+        None => sql(any).bind(claim.now),
+        Some(id) => sql(one).bind(claim.now).bind(id),
+    };
+    tx.row(search).await
+}
+
+/// The one whose turn it is, if the limits leave room for it.
+async fn in_turn(tx: &mut Tx, claim: &Claim<'_>) -> Result<Option<Row>, StoreError> {
+    // Before the lock: a worker that finds nothing holds up nobody.
+    let heads = tx.rows(heads(claim.only)).await?;
+    if heads.is_empty() {
+        return Ok(None);
+    }
+    let [oldest, one] = match tx.dialect() {
+        Dialect::Sqlite => SQLITE_NEXT,
+        Dialect::Postgres => {
+            tx.execute(sql(ONE_AT_A_TIME)).await?;
+            POSTGRES_NEXT
+        }
+    };
+    let heads = heads.iter().map(read_head).collect::<Result<Vec<_>, _>>()?;
+    let running = counted(&tx.rows(sql(DRIVEN)).await?)?;
+    for head in claim.at_once.in_turn(heads, &running) {
+        let search = match claim.only {
+            None => sql(oldest).bind(&head.owner).bind(&head.target),
+            Some(id) => sql(one).bind(id),
+        };
+        // None when others took all that waited there since.
+        if let Some(row) = tx.row(search).await? {
+            return Ok(Some(row));
+        }
+    }
+    Ok(None)
+}
+
+fn heads(only: Option<ExecutionId>) -> Sql {
+    match only {
+        None => sql(HEADS),
+        Some(id) => sql("SELECT id, owner, target FROM executions WHERE id = $1 AND state = 'queued'").bind(id),
+    }
+}
+
+fn read_head(row: &Row) -> Result<Head, StoreError> {
+    Ok(Head {
+        id: row.get("id")?,
+        owner: row.get("owner")?,
+        target: row.get("target")?,
     })
 }
 
 async fn take(tx: &mut Tx, claim: &Claim<'_>) -> Result<Option<(Execution, Lease)>, StoreError> {
-    let [lapsed, queued] = searches(tx.dialect(), claim)?;
-    let found = match tx.row(lapsed).await? {
+    let found = match lapsed(tx, claim).await? {
         Some(row) => Some(row),
-        None => tx.row(queued).await?,
+        None => in_turn(tx, claim).await?,
     };
     let Some(row) = found else {
         return Ok(None);
