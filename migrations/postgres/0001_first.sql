@@ -46,6 +46,7 @@ CREATE UNIQUE INDEX executions_by_key ON executions (owner, idempotency_key);
 CREATE INDEX executions_by_task ON executions (task_id, id);
 CREATE INDEX executions_by_owner ON executions (owner, id);
 CREATE INDEX executions_queued ON executions (owner, target, id) WHERE state = 'queued';
+CREATE INDEX executions_running ON executions (owner, target) WHERE state IN ('preparing', 'running', 'collecting');
 CREATE INDEX executions_driven ON executions (lease_until) WHERE state IN ('preparing', 'running', 'collecting');
 
 -- Which copy of some content is in use. While an artifact has the digest, the copy can't go: the reference sees to it.

@@ -90,8 +90,11 @@ impl Store {
     /// # Errors
     /// When nothing could be stored.
     pub async fn execution_claim(&self, claim: &Claim<'_>) -> Result<Option<(Execution, Lease)>, StoreError> {
+        // Before anything is locked: what others take or add meanwhile is noticed when one is taken, or next time.
+        let heads = self.rows(heads(claim.only)).await?;
+        let heads = heads.iter().map(read_head).collect::<Result<Vec<_>, _>>()?;
         let mut tx = self.begin().await?;
-        let result = take(&mut tx, claim).await;
+        let result = take(&mut tx, claim, heads).await;
         tx.end(result).await
     }
 
@@ -156,8 +159,11 @@ const DRIVEN: &str = "SELECT owner, target, COUNT(*) AS running FROM executions 
 const HEADS: &str = "WITH RECURSIVE heads (id) AS (\
        SELECT (SELECT id FROM executions WHERE state = 'queued' ORDER BY owner, target, id LIMIT 1) \
        UNION ALL \
-       SELECT (SELECT n.id FROM executions n WHERE n.state = 'queued' AND (n.owner, n.target) > (e.owner, e.target) \
-               ORDER BY n.owner, n.target, n.id LIMIT 1) \
+       SELECT COALESCE(\
+         (SELECT n.id FROM executions n WHERE n.state = 'queued' AND n.owner = e.owner AND n.target > e.target \
+          ORDER BY n.target, n.id LIMIT 1), \
+         (SELECT n.id FROM executions n WHERE n.state = 'queued' AND n.owner > e.owner \
+          ORDER BY n.owner, n.target, n.id LIMIT 1)) \
        FROM heads JOIN executions e ON e.id = heads.id\
      ) SELECT e.id, e.owner, e.target FROM heads JOIN executions e ON e.id = heads.id";
 
@@ -221,9 +227,7 @@ async fn lapsed(tx: &mut Tx, claim: &Claim<'_>) -> Result<Option<Row>, StoreErro
 }
 
 /// The one whose turn it is, if the limits leave room for it.
-async fn in_turn(tx: &mut Tx, claim: &Claim<'_>) -> Result<Option<Row>, StoreError> {
-    // Before the lock: a worker that finds nothing holds up nobody.
-    let heads = tx.rows(heads(claim.only)).await?;
+async fn in_turn(tx: &mut Tx, claim: &Claim<'_>, heads: Vec<Head>) -> Result<Option<Row>, StoreError> {
     if heads.is_empty() {
         return Ok(None);
     }
@@ -234,7 +238,6 @@ async fn in_turn(tx: &mut Tx, claim: &Claim<'_>) -> Result<Option<Row>, StoreErr
             POSTGRES_NEXT
         }
     };
-    let heads = heads.iter().map(read_head).collect::<Result<Vec<_>, _>>()?;
     let running = counted(&tx.rows(sql(DRIVEN)).await?)?;
     for head in claim.at_once.in_turn(heads, &running) {
         let search = match claim.only {
@@ -264,10 +267,10 @@ fn read_head(row: &Row) -> Result<Head, StoreError> {
     })
 }
 
-async fn take(tx: &mut Tx, claim: &Claim<'_>) -> Result<Option<(Execution, Lease)>, StoreError> {
+async fn take(tx: &mut Tx, claim: &Claim<'_>, heads: Vec<Head>) -> Result<Option<(Execution, Lease)>, StoreError> {
     let found = match lapsed(tx, claim).await? {
         Some(row) => Some(row),
-        None => in_turn(tx, claim).await?,
+        None => in_turn(tx, claim, heads).await?,
     };
     let Some(row) = found else {
         return Ok(None);
