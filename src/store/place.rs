@@ -49,7 +49,7 @@ macro_rules! place {
         const $name: &str = concat!(
             "WITH running AS (\
                SELECT owner, COUNT(*) AS many FROM executions \
-               WHERE state IN ('preparing', 'running', 'collecting') GROUP BY owner\
+               WHERE state IN ('preparing', 'running', 'collecting') AND is_group = 0 GROUP BY owner\
              ), waiting AS MATERIALIZED (\
                SELECT id, owner FROM executions WHERE state = 'queued' AND target ",
             $among,

@@ -68,7 +68,7 @@ pub struct Claim<'a> {
     pub now: UnixMs,
     /// Until when the lease holds if it isn't extended.
     pub until: UnixMs,
-    /// Only this one.
+    /// Only this one, and what it starts on the members of a group.
     pub only: Option<ExecutionId>,
     /// How many may run at once; what was begun already is taken over however many there are.
     pub at_once: &'a AtOnce,
@@ -151,7 +151,7 @@ impl Store {
 }
 
 /// Few rows: not more than workers have room for.
-const DRIVEN: &str = "SELECT owner, target, COUNT(*) AS running FROM executions \
+const DRIVEN: &str = "SELECT owner, target, MAX(is_group) AS is_group, COUNT(*) AS running FROM executions \
      WHERE state IN ('preparing', 'running', 'collecting') GROUP BY owner, target";
 
 /// The oldest that waits of each owner for each target. Goes from one to the next in the index, so it doesn't matter
@@ -180,7 +180,8 @@ macro_rules! searches {
             ),
             concat!(
                 "SELECT id, state FROM executions WHERE state IN ('preparing', 'running', 'collecting') \
-                 AND (lease_until IS NULL OR lease_until < $1) AND id = $2",
+                 AND (lease_until IS NULL OR lease_until < $1) AND (id = $2 OR parent_id = $2) \
+                 ORDER BY lease_until LIMIT 1",
                 $lock
             ),
         ];
@@ -208,7 +209,11 @@ fn counted(rows: &[Row]) -> Result<Running, StoreError> {
     let mut running = Running::default();
     for row in rows {
         let (owner, target): (String, String) = (row.get("owner")?, row.get("target")?);
-        running.add(&owner, &target, row.get("running")?);
+        let many = row.get("running")?;
+        match row.get::<i64>("is_group")? {
+            0 => running.add(&owner, &target, many),
+            _ => running.add_groups(&target, many),
+        }
     }
     Ok(running)
 }
@@ -242,7 +247,7 @@ async fn in_turn(tx: &mut Tx, claim: &Claim<'_>, heads: Vec<Head>) -> Result<Opt
     for head in claim.at_once.in_turn(heads, &running) {
         let search = match claim.only {
             None => sql(oldest).bind(&head.owner).bind(&head.target),
-            Some(id) => sql(one).bind(id),
+            Some(_) => sql(one).bind(head.id),
         };
         // None when others took all that waited there since.
         if let Some(row) = tx.row(search).await? {
@@ -255,7 +260,10 @@ async fn in_turn(tx: &mut Tx, claim: &Claim<'_>, heads: Vec<Head>) -> Result<Opt
 fn heads(only: Option<ExecutionId>) -> Sql {
     match only {
         None => sql(HEADS),
-        Some(id) => sql("SELECT id, owner, target FROM executions WHERE id = $1 AND state = 'queued'").bind(id),
+        Some(id) => {
+            sql("SELECT id, owner, target FROM executions WHERE (id = $1 OR parent_id = $1) AND state = 'queued'")
+                .bind(id)
+        }
     }
 }
 
@@ -301,6 +309,7 @@ async fn take(tx: &mut Tx, claim: &Claim<'_>, heads: Vec<Head>) -> Result<Option
         epoch: execution.epoch,
     };
     tx.changed(Topic::Execution(execution.id));
+    super::groups::nudge(tx, execution.id).await?;
     Ok(Some((execution, lease)))
 }
 

@@ -175,6 +175,7 @@ pub fn plan(target: &str) -> Plan {
         binding: None,
         risk: Risk::Medium,
         approval: None,
+        group: None,
         explanation: "because".into(),
     }
 }
