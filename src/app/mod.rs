@@ -129,6 +129,7 @@ impl Home {
             upload_link_expires: self.config.uploads.link_expires.0,
             download_link_expires: self.config.downloads.link_expires.0,
             facts_max_age: self.config.facts.max_age.0,
+            max_group_members: self.config.limits.max_group_members,
             per_owner: self.config.per_owner(),
             scratch: self.config.data.join("scratch"),
             private_texts: vec![data],

@@ -91,6 +91,10 @@ async fn of_home(home: &Home) -> Vec<Finding> {
             findings.push(Finding::good(&part, "switched off"));
             continue;
         }
+        if let Some(group) = target.group() {
+            findings.push(Finding::good(&part, format!("a group of {}", group.members.join(", "))));
+            continue;
+        }
         findings.push(match control.diagnose(target).await {
             Ok(Ok(facts)) => {
                 let isolation = if facts.isolation.is_empty() {

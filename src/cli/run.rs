@@ -230,7 +230,18 @@ async fn drive(home: &Home, control: &Control, id: ExecutionId, form: Form) -> R
 /// The result for a person.
 pub(super) fn show_result(result: &ExecutionResult) {
     let mut out = format!("\n{} {}\n", output::state(&result.state), result.summary);
-    for step in &result.steps {
+    for member in &result.members {
+        let id = member.execution_id.as_deref().unwrap_or_default();
+        let summary = member.summary.as_deref().unwrap_or_default();
+        out += &format!(
+            "  {}: {} {summary} {}\n",
+            member.name,
+            output::state(&member.state),
+            output::styled(output::DIM, id)
+        );
+    }
+    let steps = result.steps.iter().filter(|_| result.members.is_empty());
+    for step in steps {
         let took = step
             .duration_ms
             .map(|ms| format!(" in {:.1} s", Duration::from_millis(ms).as_secs_f64()));

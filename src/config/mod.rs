@@ -126,11 +126,13 @@ pub struct Worker {
 }
 
 /// `[limits]`.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Limits {
     /// Executions of one owner at once; 0 is no limit.
     pub max_concurrent_per_owner: u32,
+    /// The most members of a group on which a task runs.
+    pub max_group_members: u32,
 }
 
 /// `[facts]`.
@@ -227,6 +229,15 @@ impl Default for Worker {
             lease: Span::seconds(30),
             grace: Span::seconds(10),
             unreachable: Span::seconds(5 * 60),
+        }
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            max_concurrent_per_owner: 0,
+            max_group_members: 20,
         }
     }
 }

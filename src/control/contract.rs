@@ -360,6 +360,27 @@ pub struct StepResultView {
     pub duration_ms: Option<u64>,
 }
 
+/// What came of it on one member of a group.
+#[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
+pub struct MemberView {
+    /// The member's semantic name.
+    pub name: String,
+    /// Of its own execution; pending before that is started, skipped when it never was.
+    pub state: String,
+    /// Its own execution: pass it to get_status for its log and to get_result. Absent when it was never started.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub execution_id: Option<String>,
+    /// Of the step that decided.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exit_code: Option<i32>,
+    /// What came of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub summary: Option<String>,
+    /// How long it took, in milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub duration_ms: Option<u64>,
+}
+
 /// Why it did not succeed.
 #[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
 pub struct ReasonView {
@@ -394,8 +415,11 @@ pub struct ExecutionResult {
     /// Where the artifacts go on that did not fit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next_cursor: Option<String>,
-    /// Its steps.
+    /// Its steps; on a group one for each member.
     pub steps: Vec<StepResultView>,
+    /// On a group, what came of it on each member.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub members: Vec<MemberView>,
     /// Why it did not succeed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<ReasonView>,
@@ -465,6 +489,9 @@ pub struct TargetEntry {
     pub intents: Vec<String>,
     /// Whether it takes tasks now.
     pub ready: bool,
+    /// Of a group, the targets on each of which a task runs.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub members: Vec<String>,
 }
 
 /// Answer of `list_targets`.

@@ -96,7 +96,8 @@ impl Control {
     /// Learns what isn't known of the targets that take tasks; what can't be learned is logged and left for later.
     pub async fn refresh_facts(&self) {
         for target in &self.0.rooms.inventory.snapshot().targets {
-            if target.disabled {
+            // What a group offers is what its members offer.
+            if target.disabled || target.group().is_some() {
                 continue;
             }
             if let Err(refusal) = self.facts_of(target).await {

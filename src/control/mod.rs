@@ -10,6 +10,7 @@ pub mod contract;
 mod facts;
 pub mod links;
 mod listing;
+mod members;
 mod operator;
 mod privacy;
 mod replan;
@@ -57,6 +58,8 @@ pub struct ControlSettings {
     pub download_link_expires: Duration,
     /// Older facts are learned anew.
     pub facts_max_age: Duration,
+    /// The most members of a group on which a task runs.
+    pub max_group_members: u32,
     /// Executions of one owner at once, as workers keep to it.
     pub per_owner: Option<u32>,
     /// A folder on this machine for files on their way.

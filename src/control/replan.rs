@@ -6,8 +6,9 @@ use super::Control;
 use super::contract::{NeedView, PlanView};
 use super::views;
 use crate::domain::plan::Need;
+use crate::domain::target::GroupBlock;
 use crate::domain::{Artifact, Code, Listing, Plan, Refusal, Target, Task};
-use crate::planner;
+use crate::planner::{self, Planned};
 
 /// A task's plan as of now.
 pub(super) struct Replanned {
@@ -84,7 +85,50 @@ impl Control {
         target: Target,
         inputs: &[Artifact],
     ) -> Result<Replanned, Refusal> {
-        let facts = self.facts_of(&target).await?;
+        let Planned { plan, needs, approvals } = match target.group() {
+            Some(group) => self.plan_members(task, &target, group, inputs).await?,
+            None => self.plan_one(task, &target, inputs).await?,
+        };
+        let binding = target.binding(&self.0.rooms.signing);
+        Ok(Replanned {
+            target,
+            plan: plan.map(|plan| Plan {
+                binding: Some(binding),
+                ..plan
+            }),
+            needs,
+            approvals,
+        })
+    }
+
+    /// The plan on a group: one on each member, with its own facts, rules and binding.
+    async fn plan_members(
+        &self,
+        task: &Task,
+        target: &Target,
+        group: &GroupBlock,
+        inputs: &[Artifact],
+    ) -> Result<Planned, Refusal> {
+        planner::may_fan_out(&task.spec, target, group, self.0.settings.max_group_members)?;
+        let mut members = Vec::with_capacity(group.members.len());
+        for name in &group.members {
+            let planned = async {
+                let member = self.target_of(name)?;
+                let planned = self.plan_one(task, &member, inputs).await?;
+                let binding = Some(member.binding(&self.0.rooms.signing));
+                Ok(Planned {
+                    plan: planned.plan.map(|plan| Plan { binding, ..plan }),
+                    ..planned
+                })
+            };
+            let planned = planned.await.map_err(|refusal| planner::refused_by(name, refusal))?;
+            members.push(planned);
+        }
+        Ok(planner::plan_group(&task.spec, target, group, members))
+    }
+
+    async fn plan_one(&self, task: &Task, target: &Target, inputs: &[Artifact]) -> Result<Planned, Refusal> {
+        let facts = self.facts_of(target).await?;
         let mut listing = Listing::default();
         // In the order in which they will be laid, which no database's collation decides.
         let mut ordered: Vec<_> = inputs.iter().collect();
@@ -94,23 +138,13 @@ impl Control {
         }
         let digests: BTreeMap<_, _> = inputs.iter().map(|input| (input.name.clone(), input.digest)).collect();
         let snapshot = self.0.rooms.inventory.snapshot();
-        let planned = planner::plan(&planner::Request {
+        planner::plan(&planner::Request {
             task: &task.spec,
-            target: &target,
+            target,
             facts: Some(&facts),
             listing: &listing,
             inputs: &digests,
             recipes: &snapshot.recipes,
-        })?;
-        let binding = target.binding(&self.0.rooms.signing);
-        Ok(Replanned {
-            target,
-            plan: planned.plan.map(|plan| Plan {
-                binding: Some(binding),
-                ..plan
-            }),
-            needs: planned.needs,
-            approvals: planned.approvals,
         })
     }
 }

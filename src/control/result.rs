@@ -5,7 +5,7 @@ use super::links::LinkKind;
 use super::room::{Room, in_json};
 use super::{Answer, Control, require, validate};
 use crate::domain::execution::StepRow;
-use crate::domain::{Actor, Artifact, ExecutionId, Outcome, Reason, Refusal, Scope, TestSummary};
+use crate::domain::{Actor, Artifact, ExecutionId, Outcome, Reason, Refusal, Scope, TestSummary, UnixMs};
 
 /// The most outputs that are shown inside a result: each costs a look at the artifact store.
 const INLINE_COUNT: usize = 16;
@@ -33,6 +33,7 @@ impl Control {
         let view = self.view_for(actor, id).await?;
         let from = args.cursor.as_deref().map_or(Ok(0), parse_cursor)?;
         let ended = view.execution.state.is_terminal();
+        let members = self.member_views(&view.execution).await?;
         let outcome = view.execution.outcome.unwrap_or_else(|| Outcome {
             summary: "not ended yet; follow it with get_status".into(),
             ..Outcome::default()
@@ -50,6 +51,7 @@ impl Control {
             artifacts_left_out: left_out as u64,
             artifacts,
             steps: view.steps.iter().map(step_view).collect(),
+            members,
             reason: outcome.reason.map(reason_view),
         })
     }
@@ -138,13 +140,18 @@ fn tests_view(tests: TestSummary) -> TestsView {
 }
 
 fn step_view(step: &StepRow) -> StepResultView {
-    let took = step.started_at.zip(step.ended_at).map(|(from, to)| to.since(from));
     StepResultView {
         name: step.name.clone(),
         state: step.state.as_str().into(),
         exit_code: step.exit_code,
-        duration_ms: took.map(|took| u64::try_from(took.as_millis()).unwrap_or(u64::MAX)),
+        duration_ms: duration_ms(step.started_at, step.ended_at),
     }
+}
+
+/// Between two times, in milliseconds.
+pub(super) fn duration_ms(from: Option<UnixMs>, to: Option<UnixMs>) -> Option<u64> {
+    let took = to?.since(from?);
+    Some(u64::try_from(took.as_millis()).unwrap_or(u64::MAX))
 }
 
 fn reason_view(reason: Reason) -> ReasonView {

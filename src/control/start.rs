@@ -135,13 +135,14 @@ impl Control {
         target: &Target,
     ) -> Result<Option<Approval>, Refusal> {
         let intent = &execution.plan.intent;
-        if target.approval_for(intent) != ApprovalRule::Always {
+        // A group also asks when one of its members does.
+        if target.approval_for(intent) != ApprovalRule::Always && execution.plan.approval.is_none() {
             return Ok(None);
         }
         if self.store().grant_exists(&task.owner, execution.plan_digest).await? {
             return Ok(None);
         }
-        let steps: Vec<_> = execution.plan.steps.iter().map(|step| step.summary.as_str()).collect();
+        let steps = what_it_does(&execution.plan);
         Ok(Some(Approval {
             id: ApprovalId::random(),
             execution: execution.id,
@@ -153,7 +154,7 @@ impl Control {
             question: format!(
                 "May `{intent}` run on {}? It will: {}. {}The caller calls the project {} and the goal {}.",
                 target.name,
-                steps.join("; then "),
+                steps,
                 parameters(task),
                 quoted(&task.spec.project_name),
                 quoted(&task.spec.goal),
@@ -166,6 +167,22 @@ impl Control {
             reason: None,
         }))
     }
+}
+
+/// The steps in words; of a group those of each member.
+fn what_it_does(plan: &Plan) -> String {
+    let steps = |plan: &Plan| {
+        let steps: Vec<&str> = plan.steps.iter().map(|step| step.summary.as_str()).collect();
+        steps.join("; then ")
+    };
+    let Some(group) = &plan.group else {
+        return steps(plan);
+    };
+    let members = group.members.iter();
+    let members: Vec<_> = members
+        .map(|member| format!("on {}: {}", member.target, steps(member)))
+        .collect();
+    members.join(". And ")
 }
 
 /// What the caller chose of what will run.

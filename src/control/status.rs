@@ -69,8 +69,10 @@ impl Control {
     /// The execution, if it exists for this actor.
     pub(super) async fn view_for(&self, actor: &Actor, id: ExecutionId) -> Result<ExecutionView, Refusal> {
         let view = self.store().execution_view(id).await?;
-        view.filter(|view| actor.sees(&view.execution.owner))
-            .ok_or_else(|| Refusal::not_found("execution"))
+        let view = view
+            .filter(|view| actor.sees(&view.execution.owner))
+            .ok_or_else(|| Refusal::not_found("execution"))?;
+        self.with_members(view).await
     }
 
     async fn status_of(&self, view: ExecutionView, from: u64, page: u64) -> Result<Status, Refusal> {

@@ -124,5 +124,6 @@ fn entry(target: &Target) -> TargetEntry {
         labels: target.labels.clone(),
         intents: target.intents.clone(),
         ready: !target.disabled,
+        members: target.group().map(|group| group.members.clone()).unwrap_or_default(),
     }
 }

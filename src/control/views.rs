@@ -3,7 +3,7 @@
 use super::contract::{ApprovalView, NeedView, PlanView, QueueView, StepView, TargetView};
 use crate::domain::plan::{Effect, Need, Risk};
 use crate::domain::queue::Place;
-use crate::domain::{Approval, Plan, Target};
+use crate::domain::{Approval, Plan, PlanStep, Target};
 
 pub(super) fn target(target: &Target) -> TargetView {
     TargetView {
@@ -16,19 +16,7 @@ pub(super) fn plan(plan: &Plan) -> PlanView {
     PlanView {
         digest: plan.digest().to_string(),
         recipe: plan.recipe.clone(),
-        steps: plan
-            .steps
-            .iter()
-            .map(|step| StepView {
-                name: step.name.clone(),
-                summary: step.summary.clone(),
-                effects: step
-                    .effects
-                    .iter()
-                    .map(|effect| effect_word(*effect).to_owned())
-                    .collect(),
-            })
-            .collect(),
+        steps: steps(plan),
         risk: match plan.risk {
             Risk::Low => "low",
             Risk::Medium => "medium",
@@ -36,6 +24,26 @@ pub(super) fn plan(plan: &Plan) -> PlanView {
         }
         .into(),
         explanation: plan.explanation.clone(),
+    }
+}
+
+/// The steps of a plan; of a group those of each member, with its name.
+fn steps(plan: &Plan) -> Vec<StepView> {
+    let own = plan.steps.iter().map(|step| step_view(step, None));
+    let members = plan.group.iter().flat_map(|group| &group.members);
+    let theirs = members.flat_map(|member| member.steps.iter().map(|step| step_view(step, Some(&member.target))));
+    own.chain(theirs).collect()
+}
+
+fn step_view(step: &PlanStep, member: Option<&str>) -> StepView {
+    let effects = step.effects.iter().map(|effect| effect_word(*effect).to_owned());
+    StepView {
+        name: match member {
+            Some(member) => format!("{member}: {}", step.name),
+            None => step.name.clone(),
+        },
+        summary: step.summary.clone(),
+        effects: effects.collect(),
     }
 }
 

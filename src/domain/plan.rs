@@ -107,8 +107,22 @@ pub struct Plan {
     pub risk: Risk,
     /// Whether a person is asked first, and why.
     pub approval: Option<String>,
+    /// Of a group, what runs on each member; then there are no steps of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group: Option<GroupPlan>,
     /// For a person: why this target, why this recipe, what happens.
     pub explanation: String,
+}
+
+/// What runs on the members of a group.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GroupPlan {
+    /// On how many it runs at the same time.
+    pub at_once: u32,
+    /// After more failures than this no further member begins.
+    pub max_failures: u32,
+    /// The plan of each, in the order in which they begin.
+    pub members: Vec<Plan>,
 }
 
 impl Plan {

@@ -63,6 +63,12 @@ impl Running {
         }
     }
 
+    /// Counts `many` executions of groups on a target. They only wait for their members, which count for the owner.
+    pub fn add_groups(&mut self, target: &str, many: u32) {
+        let count = self.by_target.entry(target.to_owned()).or_default();
+        *count = count.saturating_add(many);
+    }
+
     /// How many of an owner.
     pub fn of_owner(&self, owner: &str) -> u32 {
         self.by_owner.get(owner).copied().unwrap_or(0)

@@ -56,6 +56,9 @@ impl Driver {
             execution.id = %self.execution.id, target.name = self.execution.plan.target,
             state = self.execution.state.as_str(), epoch = self.lease.epoch(), "driving"
         );
+        if let Some(group) = self.execution.plan.group.clone() {
+            return self.run_group(&group).await;
+        }
         let Some(place) = self.place_with_secrets().await? else {
             return self.without_target().await;
         };
@@ -184,7 +187,7 @@ impl Driver {
     }
 
     /// What the operator changed since the execution was started or approved counts from now on.
-    fn may_begin(&self, target: &Target) -> Result<(), String> {
+    pub(super) fn may_begin(&self, target: &Target) -> Result<(), String> {
         let plan = &self.execution.plan;
         let asks = target.approval_for(&plan.intent) == ApprovalRule::Always;
         let why = if target.disabled {
@@ -283,7 +286,7 @@ impl Driver {
         self.shared.rooms.clock.now()
     }
 
-    async fn advance(&mut self, event: Event) -> Result<(), Halt> {
+    pub(super) async fn advance(&mut self, event: Event) -> Result<(), Halt> {
         let store = &self.shared.rooms.store;
         self.execution.state = self
             .stored(|| async { store.execution_move(&self.lease, event, self.now()).await })
@@ -320,7 +323,7 @@ impl Driver {
         Ok(())
     }
 
-    async fn store_end(
+    pub(super) async fn store_end(
         &mut self,
         event: Event,
         outcome: &crate::domain::Outcome,

@@ -6,6 +6,7 @@
 
 mod collect;
 mod driver;
+mod group;
 mod janitor;
 mod outcome;
 mod presence;

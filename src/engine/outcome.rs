@@ -249,6 +249,7 @@ mod tests {
             inputs: std::collections::BTreeMap::new(),
             risk: Risk::Low,
             approval: None,
+            group: None,
             explanation: String::new(),
         }
     }

@@ -20,6 +20,8 @@ pub(super) struct Held(Mutex<HashMap<ExecutionId, HeldLease>>);
 #[derive(Clone)]
 struct HeldLease {
     lease: Lease,
+    /// One of a group only waits for its members: were it to take their room, none of them could begin.
+    is_group: bool,
     signals: Signals,
 }
 
@@ -37,6 +39,11 @@ pub(super) struct Signals {
 impl Held {
     fn all(&self) -> Vec<HeldLease> {
         self.lock().values().cloned().collect()
+    }
+
+    /// How many take room of this worker.
+    fn working(&self) -> usize {
+        self.lock().values().filter(|held| !held.is_group).count()
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<ExecutionId, HeldLease>> {
@@ -102,7 +109,7 @@ impl Engine {
 
     /// Claims as long as there is room and work.
     async fn fill(&self, drivers: &mut JoinSet<()>, stop: &CancellationToken) {
-        while drivers.len() < self.0.settings.parallel && !stop.is_cancelled() {
+        while self.0.held.working() < self.0.settings.parallel && !stop.is_cancelled() {
             match self.claim().await {
                 Ok(Some((execution, lease))) => {
                     let signals = Signals {
@@ -114,6 +121,7 @@ impl Engine {
                     }
                     let held = HeldLease {
                         lease: lease.clone(),
+                        is_group: execution.plan.group.is_some(),
                         signals: signals.clone(),
                     };
                     self.0.held.lock().insert(execution.id, held);

@@ -6,6 +6,7 @@
 pub mod archive;
 pub mod contract;
 mod folder;
+mod group;
 pub mod local;
 pub mod scripted;
 pub mod supervisor;
@@ -68,6 +69,7 @@ impl Executors {
         }
         match &target.executor {
             ExecutorBlock::Local(block) => Arc::new(LocalExecutor::new(self.settings.local.clone(), block.clone())),
+            ExecutorBlock::Group(_) => Arc::new(group::GroupExecutor),
         }
     }
 }

@@ -8,7 +8,7 @@ use std::path::Path;
 use super::fields::Source;
 use super::problem::Problem;
 use super::target_file::{self, TargetFile};
-use super::{builtin, recipe_file};
+use super::{builtin, groups, recipe_file};
 use crate::domain::queue::AtOnce;
 use crate::domain::{Digest, Recipe, Target};
 
@@ -63,6 +63,7 @@ pub fn load(dir: &Path) -> Result<Snapshot, Vec<Problem>> {
     let targets = targets(&target_files, served, &mut problems);
     if !problems.is_empty() {
         problems.sort();
+        problems.dedup();
         return Err(problems);
     }
     let digest = digest(target_files.iter().chain(&recipe_files));
@@ -148,6 +149,7 @@ fn targets(
     problems: &mut Vec<Problem>,
 ) -> Vec<Target> {
     let mut targets = Vec::new();
+    let mut sources = BTreeMap::new();
     // Which file a name belongs to.
     let mut taken: BTreeMap<String, &str> = BTreeMap::new();
     for (file, text) in files {
@@ -167,9 +169,14 @@ fn targets(
                     }
                 }
             }
+            sources.insert(target.name.clone(), (file.clone(), text.clone()));
             targets.push(target);
         }
         problems.extend(source.into_problems());
+    }
+    // A file with a mistake would make groups look wrong that have its target as a member.
+    if problems.is_empty() {
+        problems.extend(groups::settle(&mut targets, &sources));
     }
     targets.sort_by(|a, b| a.name.cmp(&b.name));
     targets

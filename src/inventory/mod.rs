@@ -7,6 +7,7 @@
 mod builtin;
 mod executor_block;
 mod fields;
+mod groups;
 mod load;
 mod problem;
 mod quantity;

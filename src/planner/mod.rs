@@ -8,6 +8,7 @@
 mod choose;
 mod explain;
 mod files;
+mod group;
 mod manifests;
 mod parameters;
 mod plan;
@@ -15,5 +16,6 @@ pub mod readers;
 mod resolve;
 mod steps;
 
+pub use group::{may_fan_out, plan_group, refused_by};
 pub use plan::{Planned, Request, plan};
 pub use resolve::{Considered, MatchKind, Resolved, explain, resolve};

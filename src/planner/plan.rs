@@ -106,7 +106,7 @@ pub fn plan(request: &Request<'_>) -> Result<Planned, Refusal> {
 }
 
 /// Whether the target takes the intent at all.
-fn may(task: &TaskSpec, target: &Target) -> Result<(), Refusal> {
+pub(super) fn may(task: &TaskSpec, target: &Target) -> Result<(), Refusal> {
     if target.disabled {
         return Err(Refusal::new(
             Code::DisabledTarget,
@@ -294,6 +294,7 @@ fn assemble(request: &Request<'_>, fitting: &Fitting<'_>, choice: &Choice<'_>, s
         inputs: inputs.clone(),
         binding: None,
         approval,
+        group: None,
         explanation,
     }
 }

@@ -142,7 +142,7 @@ impl Store {
         let last = sql(concat!(
             "SELECT ",
             execution_columns!(),
-            " FROM executions WHERE task_id = $1 ORDER BY id DESC LIMIT 1"
+            " FROM executions WHERE task_id = $1 AND parent_id IS NULL ORDER BY id DESC LIMIT 1"
         ))
         .bind(task);
         self.row(last).await?.map(|row| read(&row)).transpose()
@@ -265,8 +265,10 @@ async fn insert(tx: &mut Tx, new: &NewExecution) -> Result<ExecutionInsert, Stor
     if !touch(tx, execution.task, execution.created_at).await? {
         return Ok(ExecutionInsert::NoTask);
     }
-    let active = sql("SELECT id FROM executions WHERE task_id = $1 AND ended_at IS NULL \
-                        AND ($2 IS NULL OR idempotency_key IS NULL OR idempotency_key <> $2)")
+    let active = sql(
+        "SELECT id FROM executions WHERE task_id = $1 AND ended_at IS NULL AND parent_id IS NULL \
+                        AND ($2 IS NULL OR idempotency_key IS NULL OR idempotency_key <> $2)",
+    )
     .bind(execution.task)
     .bind(&new.idempotency_key);
     if let Some(row) = tx.row(active).await? {
@@ -314,8 +316,9 @@ async fn existing(tx: &mut Tx, new: &NewExecution) -> Result<Option<ExecutionIns
 fn insert_row(new: &NewExecution) -> Result<Sql, StoreError> {
     let execution = &new.execution;
     Ok(sql("INSERT INTO executions \
-         (id, task_id, owner, state, target, intent, plan, plan_digest, idempotency_key, request_digest, created_at) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) \
+         (id, task_id, owner, state, target, intent, plan, plan_digest, idempotency_key, request_digest, created_at, \
+          is_group) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12) \
          ON CONFLICT (owner, idempotency_key) DO NOTHING")
     .bind(execution.id)
     .bind(execution.task)
@@ -327,7 +330,8 @@ fn insert_row(new: &NewExecution) -> Result<Sql, StoreError> {
     .bind(execution.plan_digest)
     .bind(&new.idempotency_key)
     .bind(new.request_digest)
-    .bind(execution.created_at))
+    .bind(execution.created_at)
+    .bind(u32::from(execution.plan.group.is_some())))
 }
 
 type CancelRequest<'a> = (ExecutionId, Option<&'a str>, &'a str, UnixMs);
@@ -409,7 +413,7 @@ pub(super) async fn close(
     )
     .await?;
     tx.changed(Topic::Execution(id));
-    Ok(())
+    super::groups::nudge(tx, id).await
 }
 
 async fn step_on(tx: &mut Tx, lease: &Lease, event: Event, now: UnixMs) -> Result<ExecutionState, StoreError> {

@@ -9,7 +9,7 @@
 //! looks at a clock and never stores a secret.
 //!
 //! Start at [`Store::open`] (connect.rs), then a noun: tasks, artifacts, uploads, executions, queue (claim and
-//! lease), place, steps, log, approvals, facts, keys, blobs, purge. Who waits for a change uses [`Changes`] (changes.rs, listen.rs).
+//! lease), place, groups, steps, log, approvals, facts, keys, blobs, purge. Who waits for a change uses [`Changes`] (changes.rs, listen.rs).
 //! Only the claim (queue.rs), a place in the queue (place.rs) and how a transaction begins (connect.rs, writer.rs) differ between the dialects.
 
 mod approvals;
@@ -20,6 +20,7 @@ mod connect;
 mod error;
 mod executions;
 mod facts;
+mod groups;
 mod keys;
 mod listen;
 mod log;
@@ -41,6 +42,7 @@ pub use changes::{Changes, Topic, Watch};
 pub use connect::{Dialect, Store, StoreSettings};
 pub use error::StoreError;
 pub use executions::{ExecutionFilter, ExecutionInsert, ExecutionView, Finish, NewExecution};
+pub use groups::Child;
 pub use keys::Key;
 pub use log::LogPiece;
 pub use purge::Purged;

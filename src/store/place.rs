@@ -47,15 +47,16 @@ fn full(targets: Vec<String>) -> Result<String, StoreError> {
 macro_rules! place {
     ($name:ident, $among:literal) => {
         const $name: &str = concat!(
-            "WITH turns AS (\
-               SELECT q.id, COALESCE(d.running, 0) + ROW_NUMBER() OVER (PARTITION BY q.owner ORDER BY q.id) AS turn \
-               FROM executions q LEFT JOIN (\
-                 SELECT owner, COUNT(*) AS running FROM executions \
-                 WHERE state IN ('preparing', 'running', 'collecting') GROUP BY owner\
-               ) d ON d.owner = q.owner \
-               WHERE q.state = 'queued' AND q.target ",
+            "WITH running AS (\
+               SELECT owner, COUNT(*) AS many FROM executions \
+               WHERE state IN ('preparing', 'running', 'collecting') AND is_group = 0 GROUP BY owner\
+             ), waiting AS MATERIALIZED (\
+               SELECT id, owner FROM executions WHERE state = 'queued' AND target ",
             $among,
-            ") SELECT (SELECT COUNT(*) FROM turns t \
+            "), turns AS (\
+               SELECT q.id, COALESCE(r.many, 0) + ROW_NUMBER() OVER (PARTITION BY q.owner ORDER BY q.id) AS turn \
+               FROM waiting q LEFT JOIN running r ON r.owner = q.owner\
+             ) SELECT (SELECT COUNT(*) FROM turns t \
                        WHERE t.turn < mine.turn OR (t.turn = mine.turn AND t.id < mine.id)) AS before \
                FROM turns mine WHERE mine.id = $1"
         );

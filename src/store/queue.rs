@@ -68,7 +68,7 @@ pub struct Claim<'a> {
     pub now: UnixMs,
     /// Until when the lease holds if it isn't extended.
     pub until: UnixMs,
-    /// Only this one.
+    /// Only this one, and what it starts on the members of a group.
     pub only: Option<ExecutionId>,
     /// How many may run at once; what was begun already is taken over however many there are.
     pub at_once: &'a AtOnce,
@@ -90,8 +90,11 @@ impl Store {
     /// # Errors
     /// When nothing could be stored.
     pub async fn execution_claim(&self, claim: &Claim<'_>) -> Result<Option<(Execution, Lease)>, StoreError> {
+        // Before anything is locked: what others take or add meanwhile is noticed when one is taken, or next time.
+        let heads = self.rows(heads(claim.only)).await?;
+        let heads = heads.iter().map(read_head).collect::<Result<Vec<_>, _>>()?;
         let mut tx = self.begin().await?;
-        let result = take(&mut tx, claim).await;
+        let result = take(&mut tx, claim, heads).await;
         tx.end(result).await
     }
 
@@ -148,7 +151,7 @@ impl Store {
 }
 
 /// Few rows: not more than workers have room for.
-const DRIVEN: &str = "SELECT owner, target, COUNT(*) AS running FROM executions \
+const DRIVEN: &str = "SELECT owner, target, MAX(is_group) AS is_group, COUNT(*) AS running FROM executions \
      WHERE state IN ('preparing', 'running', 'collecting') GROUP BY owner, target";
 
 /// The oldest that waits of each owner for each target. Goes from one to the next in the index, so it doesn't matter
@@ -156,8 +159,11 @@ const DRIVEN: &str = "SELECT owner, target, COUNT(*) AS running FROM executions 
 const HEADS: &str = "WITH RECURSIVE heads (id) AS (\
        SELECT (SELECT id FROM executions WHERE state = 'queued' ORDER BY owner, target, id LIMIT 1) \
        UNION ALL \
-       SELECT (SELECT n.id FROM executions n WHERE n.state = 'queued' AND (n.owner, n.target) > (e.owner, e.target) \
-               ORDER BY n.owner, n.target, n.id LIMIT 1) \
+       SELECT COALESCE(\
+         (SELECT n.id FROM executions n WHERE n.state = 'queued' AND n.owner = e.owner AND n.target > e.target \
+          ORDER BY n.target, n.id LIMIT 1), \
+         (SELECT n.id FROM executions n WHERE n.state = 'queued' AND n.owner > e.owner \
+          ORDER BY n.owner, n.target, n.id LIMIT 1)) \
        FROM heads JOIN executions e ON e.id = heads.id\
      ) SELECT e.id, e.owner, e.target FROM heads JOIN executions e ON e.id = heads.id";
 
@@ -174,7 +180,8 @@ macro_rules! searches {
             ),
             concat!(
                 "SELECT id, state FROM executions WHERE state IN ('preparing', 'running', 'collecting') \
-                 AND (lease_until IS NULL OR lease_until < $1) AND id = $2",
+                 AND (lease_until IS NULL OR lease_until < $1) AND (id = $2 OR parent_id = $2) \
+                 ORDER BY lease_until LIMIT 1",
                 $lock
             ),
         ];
@@ -202,7 +209,11 @@ fn counted(rows: &[Row]) -> Result<Running, StoreError> {
     let mut running = Running::default();
     for row in rows {
         let (owner, target): (String, String) = (row.get("owner")?, row.get("target")?);
-        running.add(&owner, &target, row.get("running")?);
+        let many = row.get("running")?;
+        match row.get::<i64>("is_group")? {
+            0 => running.add(&owner, &target, many),
+            _ => running.add_groups(&target, many),
+        }
     }
     Ok(running)
 }
@@ -221,9 +232,7 @@ async fn lapsed(tx: &mut Tx, claim: &Claim<'_>) -> Result<Option<Row>, StoreErro
 }
 
 /// The one whose turn it is, if the limits leave room for it.
-async fn in_turn(tx: &mut Tx, claim: &Claim<'_>) -> Result<Option<Row>, StoreError> {
-    // Before the lock: a worker that finds nothing holds up nobody.
-    let heads = tx.rows(heads(claim.only)).await?;
+async fn in_turn(tx: &mut Tx, claim: &Claim<'_>, heads: Vec<Head>) -> Result<Option<Row>, StoreError> {
     if heads.is_empty() {
         return Ok(None);
     }
@@ -234,12 +243,11 @@ async fn in_turn(tx: &mut Tx, claim: &Claim<'_>) -> Result<Option<Row>, StoreErr
             POSTGRES_NEXT
         }
     };
-    let heads = heads.iter().map(read_head).collect::<Result<Vec<_>, _>>()?;
     let running = counted(&tx.rows(sql(DRIVEN)).await?)?;
     for head in claim.at_once.in_turn(heads, &running) {
         let search = match claim.only {
             None => sql(oldest).bind(&head.owner).bind(&head.target),
-            Some(id) => sql(one).bind(id),
+            Some(_) => sql(one).bind(head.id),
         };
         // None when others took all that waited there since.
         if let Some(row) = tx.row(search).await? {
@@ -252,7 +260,10 @@ async fn in_turn(tx: &mut Tx, claim: &Claim<'_>) -> Result<Option<Row>, StoreErr
 fn heads(only: Option<ExecutionId>) -> Sql {
     match only {
         None => sql(HEADS),
-        Some(id) => sql("SELECT id, owner, target FROM executions WHERE id = $1 AND state = 'queued'").bind(id),
+        Some(id) => {
+            sql("SELECT id, owner, target FROM executions WHERE (id = $1 OR parent_id = $1) AND state = 'queued'")
+                .bind(id)
+        }
     }
 }
 
@@ -264,10 +275,10 @@ fn read_head(row: &Row) -> Result<Head, StoreError> {
     })
 }
 
-async fn take(tx: &mut Tx, claim: &Claim<'_>) -> Result<Option<(Execution, Lease)>, StoreError> {
+async fn take(tx: &mut Tx, claim: &Claim<'_>, heads: Vec<Head>) -> Result<Option<(Execution, Lease)>, StoreError> {
     let found = match lapsed(tx, claim).await? {
         Some(row) => Some(row),
-        None => in_turn(tx, claim).await?,
+        None => in_turn(tx, claim, heads).await?,
     };
     let Some(row) = found else {
         return Ok(None);
@@ -298,6 +309,7 @@ async fn take(tx: &mut Tx, claim: &Claim<'_>) -> Result<Option<(Execution, Lease
         epoch: execution.epoch,
     };
     tx.changed(Topic::Execution(execution.id));
+    super::groups::nudge(tx, execution.id).await?;
     Ok(Some((execution, lease)))
 }
 

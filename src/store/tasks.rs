@@ -104,7 +104,7 @@ impl Store {
                     "SELECT t.id, t.owner, t.client, t.spec, t.target, t.idempotency_key, t.request_digest, t.created_at, \
                        COALESCE(e.state, 'submitted') AS state, e.id AS execution_id \
                      FROM tasks t LEFT JOIN executions e \
-                       ON e.id = (SELECT MAX(last.id) FROM executions last WHERE last.task_id = t.id) \
+                       ON e.id = (SELECT MAX(last.id) FROM executions last WHERE last.task_id = t.id AND last.parent_id IS NULL) \
                      WHERE ($1 IS NULL OR t.owner = $1) \
                        AND ($2 IS NULL OR COALESCE(e.state, 'submitted') = $2) \
                        AND ($3 IS NULL OR t.id < $3) \

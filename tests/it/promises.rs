@@ -12,6 +12,7 @@ use clawhand::store::{Claim, ExecutionInsert, NewExecution, StepEnd, StepStart};
 use serde_json::Value;
 
 use crate::site::{LAB, Site, Worker, alice, file, ok, on_both_sites, refused, submit, text};
+use crate::store::NO_LIMITS;
 
 on_both_sites!(
     what_runs_is_what_was_planned,
@@ -183,7 +184,7 @@ async fn a_start_that_nobody_heard_of_is_not_called_failed(site: &Site) {
         now,
         until: now,
         only: Some(id),
-        full_targets: &[],
+        at_once: &NO_LIMITS,
     };
     let (_, lease) = store.execution_claim(&claim).await.expect("claims").expect("queued");
     store.execution_move(&lease, Event::Prepared, now).await.expect("moves");
@@ -215,7 +216,7 @@ async fn what_never_started_never_becomes_the_works_own_no(site: &Site) {
         now,
         until: now,
         only: Some(id),
-        full_targets: &[],
+        at_once: &NO_LIMITS,
     };
     let (_, lease) = store.execution_claim(&claim).await.expect("claims").expect("queued");
     store.execution_move(&lease, Event::Prepared, now).await.expect("moves");

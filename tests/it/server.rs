@@ -8,6 +8,7 @@ mod command;
 mod edits;
 mod full;
 mod gate;
+mod groups;
 mod keys;
 mod killed;
 mod links;

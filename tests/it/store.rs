@@ -15,6 +15,7 @@ mod changes;
 mod driving;
 mod failures;
 mod keeping;
+mod queue;
 mod races;
 mod schema;
 
@@ -23,6 +24,7 @@ use std::collections::BTreeMap;
 use clawhand::domain::approval::ApprovalState;
 use clawhand::domain::execution::ExecutionState;
 use clawhand::domain::plan::{Effect, Plan, PlanStep, ResultReader, Risk};
+use clawhand::domain::queue::AtOnce;
 use clawhand::domain::task::{Constraints, TaskSpec};
 use clawhand::domain::{
     Approval, ApprovalId, Artifact, ArtifactId, ArtifactRole, CopyId, Digest, Execution, ExecutionId, Listing, Task,
@@ -91,6 +93,12 @@ macro_rules! on_both {
     };
 }
 pub(crate) use on_both;
+
+/// As many at once as anybody likes.
+pub static NO_LIMITS: AtOnce = AtOnce {
+    per_owner: None,
+    per_target: BTreeMap::new(),
+};
 
 pub const NOW: UnixMs = UnixMs(1_795_000_000_000);
 
@@ -167,6 +175,7 @@ pub fn plan(target: &str) -> Plan {
         binding: None,
         risk: Risk::Medium,
         approval: None,
+        group: None,
         explanation: "because".into(),
     }
 }
@@ -244,7 +253,7 @@ impl World {
             now: at(now),
             until: at(now + 10),
             only: Some(id),
-            full_targets: &[],
+            at_once: &NO_LIMITS,
         };
         self.store.execution_claim(&claim).await.expect("claims")
     }

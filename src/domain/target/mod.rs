@@ -1,5 +1,6 @@
 //! Targets: a semantic name that callers may use; behind it, private to clawhand, how to reach the system.
 
+mod group;
 mod local;
 
 use std::collections::BTreeMap;
@@ -10,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::Digest;
 use super::signing::SigningKey;
 
+pub use group::GroupBlock;
 pub use local::LocalBlock;
 
 /// How often a person is asked before an intent runs on a target.
@@ -71,6 +73,8 @@ impl Default for Limits {
 pub enum ExecutorBlock {
     /// clawhand's own machine.
     Local(LocalBlock),
+    /// Other targets: what runs on the group runs on each of them.
+    Group(GroupBlock),
 }
 
 impl ExecutorBlock {
@@ -78,6 +82,7 @@ impl ExecutorBlock {
     pub const fn kind(&self) -> &'static str {
         match self {
             Self::Local(_) => "local",
+            Self::Group(_) => "group",
         }
     }
 
@@ -85,6 +90,8 @@ impl ExecutorBlock {
     pub const fn has_network(&self) -> bool {
         match self {
             Self::Local(block) => block.network,
+            // Each member says for itself.
+            Self::Group(_) => true,
         }
     }
 
@@ -92,6 +99,8 @@ impl ExecutorBlock {
     pub fn private_texts(&self) -> Vec<String> {
         match self {
             Self::Local(block) => block.private_texts(),
+            // Semantic names, which callers may read.
+            Self::Group(_) => Vec::new(),
         }
     }
 }
@@ -130,6 +139,14 @@ pub struct Target {
 impl Target {
     /// How long an approval waits when the target doesn't say.
     pub const APPROVAL_EXPIRES: Duration = Duration::from_secs(24 * 60 * 60);
+
+    /// The group behind it, if it is one.
+    pub const fn group(&self) -> Option<&GroupBlock> {
+        match &self.executor {
+            ExecutorBlock::Group(group) => Some(group),
+            ExecutorBlock::Local(_) => None,
+        }
+    }
 
     /// When a person is asked for `intent`.
     pub fn approval_for(&self, intent: &str) -> ApprovalRule {

@@ -3,7 +3,7 @@
 use clawhand::domain::{
     ArtifactRole, AttemptId, Digest, Event, Execution, ExecutionId, ExecutionState, Outcome, StepState, UnixMs,
 };
-use clawhand::store::{Claim, Finish, Held, Lease, LogPiece, Purged, StepEnd, StepStart, StoreError};
+use clawhand::store::{Finish, Held, Lease, LogPiece, Purged, StepEnd, StepStart, StoreError};
 
 use super::{NOW, World, artifact, at, execution, on_both};
 
@@ -11,8 +11,6 @@ on_both!(
     an_old_epoch_can_write_nothing,
     a_lease_ends_with_its_execution,
     a_lapsed_lease_is_taken_over_and_a_released_one_at_once,
-    full_targets_get_nothing_new,
-    the_queue_is_first_in_first_out,
     cancelling_in_every_state,
     an_event_that_cannot_happen_changes_nothing,
     a_step_and_its_attempts_are_recorded,
@@ -182,69 +180,6 @@ async fn a_lapsed_lease_is_taken_over_and_a_released_one_at_once(world: &World) 
     world.store.lease_release(&second).await.expect("gives it back");
     let (over, _) = world.claim(taken.id, "worker-c", 21).await.expect("was released");
     assert_eq!(over.epoch, 3);
-}
-
-async fn full_targets_get_nothing_new(world: &World) {
-    let new = world.execution(ExecutionState::Queued).await;
-    let full = ["other, \"odd\"".to_owned(), new.execution.plan.target.clone()];
-    let claim = |full_targets, now| Claim {
-        worker: "worker-a",
-        now: at(now),
-        until: at(now + 10),
-        only: None,
-        full_targets,
-    };
-    assert_eq!(world.store.execution_claim(&claim(&full, 0)).await, Ok(None));
-    assert_eq!(world.store.running_by_target().await, Ok([].into()));
-    let taken = world
-        .store
-        .execution_claim(&claim(&full[..1], 0))
-        .await
-        .expect("claims");
-    assert_eq!(taken.map(|(execution, _)| execution.id), Some(new.execution.id));
-    assert_eq!(
-        world.store.running_by_target().await,
-        Ok([("vault-staging".to_owned(), 1)].into())
-    );
-    let over = world.store.execution_claim(&claim(&full, 11)).await.expect("claims");
-    assert_eq!(
-        over.map(|(execution, _)| execution.epoch),
-        Some(2),
-        "what was begun is taken over"
-    );
-}
-
-async fn the_queue_is_first_in_first_out(world: &World) {
-    let mut ids = Vec::new();
-    for _ in 0..3 {
-        ids.push(world.execution(ExecutionState::Queued).await.execution.id);
-    }
-    let waiting = world.execution(ExecutionState::AwaitingApproval).await.execution.id;
-    let positions = async || {
-        let mut positions = Vec::new();
-        for id in &ids {
-            positions.push(world.store.queue_position(*id).await.expect("reads"));
-        }
-        positions
-    };
-    assert_eq!(positions().await, [Some(1), Some(2), Some(3)]);
-    assert_eq!(world.store.queue_position(waiting).await, Ok(None));
-    let claim = Claim {
-        worker: "worker-a",
-        now: NOW,
-        until: at(10),
-        only: None,
-        full_targets: &[],
-    };
-    let (first, lease) = world
-        .store
-        .execution_claim(&claim)
-        .await
-        .expect("claims")
-        .expect("there is one");
-    assert_eq!((first.id, lease.execution(), lease.epoch()), (ids[0], ids[0], 1));
-    assert_eq!((first.state, first.started_at), (ExecutionState::Preparing, Some(NOW)));
-    assert_eq!(positions().await, [None, Some(1), Some(2)]);
 }
 
 /// An execution in this state, with its lease if it has one.

@@ -12,7 +12,7 @@ use clawhand::store::{
 use tokio::sync::Barrier;
 use tokio::task::JoinSet;
 
-use super::{NOW, World, at, execution, on_both, task};
+use super::{NO_LIMITS, NOW, World, at, execution, on_both, task};
 
 on_both!(
     a_task_is_made_once,
@@ -124,7 +124,7 @@ async fn claim_all(store: &Store, worker: &str) -> Vec<ExecutionId> {
         now: NOW,
         until: at(1000),
         only: None,
-        full_targets: &[],
+        at_once: &NO_LIMITS,
     };
     let mut mine = Vec::new();
     while let Some((execution, lease)) = store.execution_claim(&claim).await.expect("claims") {
