@@ -8,9 +8,11 @@ pub mod contract;
 mod folder;
 mod group;
 pub mod local;
+pub mod posix;
 pub mod scripted;
 pub mod supervisor;
 mod tree;
+mod wanted;
 
 use std::path::PathBuf;
 use std::sync::Arc;
