@@ -5,8 +5,10 @@
 
 pub mod archive;
 pub mod contract;
+pub mod docker;
 mod folder;
 pub mod local;
+pub mod posix;
 pub mod scripted;
 pub mod supervisor;
 mod tree;
@@ -18,6 +20,7 @@ use crate::domain::Target;
 use crate::domain::target::{ExecutorBlock, SecretRef};
 
 pub use contract::*;
+pub use docker::{DockerExecutor, DockerPool};
 pub use local::{LocalExecutor, LocalSettings};
 pub use scripted::Scripted;
 
@@ -40,6 +43,7 @@ pub struct ExecutorSettings {
 #[derive(Clone)]
 pub struct Executors {
     settings: ExecutorSettings,
+    docker: Arc<DockerPool>,
     instead: Option<Arc<dyn Executor>>,
 }
 
@@ -48,6 +52,7 @@ impl Executors {
     pub fn new(settings: ExecutorSettings) -> Self {
         Self {
             settings,
+            docker: Arc::default(),
             instead: None,
         }
     }
@@ -68,6 +73,12 @@ impl Executors {
         }
         match &target.executor {
             ExecutorBlock::Local(block) => Arc::new(LocalExecutor::new(self.settings.local.clone(), block.clone())),
+            ExecutorBlock::Docker(block) => Arc::new(DockerExecutor::new(
+                self.docker.clone(),
+                self.settings.scratch.clone(),
+                self.settings.local.now.clone(),
+                block.clone(),
+            )),
         }
     }
 }

@@ -17,7 +17,7 @@ use super::failed;
 use crate::executors::contract::{CollectLimit, Collected, CollectedFile, ExecutorError};
 
 /// clawhand's own folder in a workspace, of which only what is asked for by name is collected.
-const INTERNAL: &str = ".clawhand";
+pub(in crate::executors) const INTERNAL: &str = ".clawhand";
 /// Deeper folders are left out: each level costs a descriptor.
 const DEPTH_MAX: usize = 64;
 /// More entries than this are not looked at.
@@ -40,7 +40,7 @@ pub(super) fn collect(work: &Path, globs: &[String], limit: CollectLimit) -> Res
     Ok(take(&root, search, limit))
 }
 
-fn set<'a>(globs: impl Iterator<Item = &'a String>) -> Result<GlobSet, ExecutorError> {
+pub(in crate::executors) fn set<'a>(globs: impl Iterator<Item = &'a String>) -> Result<GlobSet, ExecutorError> {
     let mut set = GlobSetBuilder::new();
     for glob in globs {
         let glob = GlobBuilder::new(glob)
