@@ -7,4 +7,6 @@ mod files;
 mod lost;
 mod output;
 pub mod rig;
+pub mod suite;
+mod suite_local;
 mod tree;

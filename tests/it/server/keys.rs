@@ -12,6 +12,7 @@ use super::place::{Place, Server};
 
 on_both_servers!(
     without_a_key_only_this_machine_is_served,
+    without_a_key_nobody_comes_in_through_a_proxy_or_from_a_step,
     a_key_opens_the_door_until_it_is_revoked_or_expires,
     the_first_key_closes_the_door_for_everybody_else,
     what_is_of_another_key_does_not_exist,
@@ -63,6 +64,34 @@ async fn without_a_key_only_this_machine_is_served(place: &mut Place) {
     let server = place.serve_with(&["--host", "0.0.0.0"]).await;
     assert_eq!(knock(&server.caller()).await, StatusCode::UNAUTHORIZED);
     assert_eq!(knock(&server.caller().with_key(&key)).await, StatusCode::OK);
+    server.stop().await;
+}
+
+async fn without_a_key_nobody_comes_in_through_a_proxy_or_from_a_step(place: &mut Place) {
+    let server = place.serve().await;
+    let caller = server.caller();
+    assert_eq!(knock(&caller).await, StatusCode::OK);
+    for name in ["forwarded", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto"] {
+        let asked = caller.request("tools/list", json!({})).header(name, "127.0.0.1");
+        let status = asked.send().await.expect("an answer").status();
+        assert_eq!(status, StatusCode::UNAUTHORIZED, "with {name}");
+    }
+    if !nix::unistd::geteuid().is_root() {
+        println!("left out: the step at the door, because steps have a user of their own only where clawhand is root");
+        return server.stop().await;
+    }
+    // The target has the network, so the step gets as far as the door.
+    let port = server.url.rsplit(':').next().expect("a port");
+    let body = r#"{"jsonrpc":"2.0","id":1,"method":"tools/list","params":{}}"#;
+    let script = format!(
+        "exec 3<>/dev/tcp/127.0.0.1/{port}; printf 'POST /mcp HTTP/1.1\\r\\nHost: 127.0.0.1:{port}\\r\\nConnection: close\\r\\n\
+         Accept: application/json, text/event-stream\\r\\nContent-Type: application/json\\r\\n\
+         Content-Length: {}\\r\\n\\r\\n%s' '{body}' >&3; cat <&3",
+        body.len()
+    );
+    let execution = caller.run(&script).await;
+    let (log, _) = caller.followed(&execution).await;
+    assert!(log.contains("HTTP/1.1 401"), "{log}");
     server.stop().await;
 }
 
