@@ -5,6 +5,7 @@
 
 pub mod archive;
 pub mod contract;
+pub mod docker;
 mod folder;
 mod group;
 pub mod local;
@@ -21,6 +22,7 @@ use crate::domain::Target;
 use crate::domain::target::{ExecutorBlock, SecretRef};
 
 pub use contract::*;
+pub use docker::{DockerExecutor, DockerPool};
 pub use local::{LocalExecutor, LocalSettings};
 pub use scripted::Scripted;
 
@@ -43,6 +45,7 @@ pub struct ExecutorSettings {
 #[derive(Clone)]
 pub struct Executors {
     settings: ExecutorSettings,
+    docker: Arc<DockerPool>,
     instead: Option<Arc<dyn Executor>>,
 }
 
@@ -51,6 +54,7 @@ impl Executors {
     pub fn new(settings: ExecutorSettings) -> Self {
         Self {
             settings,
+            docker: Arc::default(),
             instead: None,
         }
     }
@@ -72,6 +76,12 @@ impl Executors {
         match &target.executor {
             ExecutorBlock::Local(block) => Arc::new(LocalExecutor::new(self.settings.local.clone(), block.clone())),
             ExecutorBlock::Group(_) => Arc::new(group::GroupExecutor),
+            ExecutorBlock::Docker(block) => Arc::new(DockerExecutor::new(
+                self.docker.clone(),
+                self.settings.scratch.clone(),
+                self.settings.local.now.clone(),
+                block.clone(),
+            )),
         }
     }
 }

@@ -176,6 +176,12 @@ impl<'a, 's> Section<'a, 's> {
         }
     }
 
+    /// Whether the key is there and is true or false: for a key that may be a text as well.
+    pub(super) fn is_flag(&self, key: &'static str) -> bool {
+        self.get(key)
+            .is_some_and(|(_, value)| matches!(value.get_ref(), DeValue::Boolean(_)))
+    }
+
     /// A whole number.
     pub(super) fn number(&self, key: &'static str) -> Option<At<i64>> {
         let (_, value) = self.get(key)?;

@@ -303,7 +303,8 @@ pub(super) fn duration(section: &Section<'_, '_>, key: &'static str) -> Option<D
     quantity_at(section, key, "a duration", "\"30m\"", quantity::duration)
 }
 
-fn size(section: &Section<'_, '_>, key: &'static str) -> Option<u64> {
+/// A size at a key.
+pub(super) fn size(section: &Section<'_, '_>, key: &'static str) -> Option<u64> {
     quantity_at(section, key, "a size", "\"64 MiB\"", quantity::size)
 }
 

@@ -1,5 +1,6 @@
 //! Targets: a semantic name that callers may use; behind it, private to clawhand, how to reach the system.
 
+mod docker;
 mod group;
 mod local;
 
@@ -11,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::Digest;
 use super::signing::SigningKey;
 
+pub use docker::{DockerBlock, DockerTls, PullPolicy};
 pub use group::GroupBlock;
 pub use local::LocalBlock;
 
@@ -75,6 +77,8 @@ pub enum ExecutorBlock {
     Local(LocalBlock),
     /// Other targets: what runs on the group runs on each of them.
     Group(GroupBlock),
+    /// Containers of a Docker daemon.
+    Docker(DockerBlock),
 }
 
 impl ExecutorBlock {
@@ -83,6 +87,7 @@ impl ExecutorBlock {
         match self {
             Self::Local(_) => "local",
             Self::Group(_) => "group",
+            Self::Docker(_) => "docker",
         }
     }
 
@@ -92,6 +97,7 @@ impl ExecutorBlock {
             Self::Local(block) => block.network,
             // Each member says for itself.
             Self::Group(_) => true,
+            Self::Docker(block) => block.network.is_some(),
         }
     }
 
@@ -101,6 +107,7 @@ impl ExecutorBlock {
             Self::Local(block) => block.private_texts(),
             // Semantic names, which callers may read.
             Self::Group(_) => Vec::new(),
+            Self::Docker(block) => block.private_texts(),
         }
     }
 }
@@ -144,7 +151,7 @@ impl Target {
     pub const fn group(&self) -> Option<&GroupBlock> {
         match &self.executor {
             ExecutorBlock::Group(group) => Some(group),
-            ExecutorBlock::Local(_) => None,
+            _ => None,
         }
     }
 
