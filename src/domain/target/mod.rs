@@ -142,9 +142,10 @@ impl Target {
 
     /// The group behind it, if it is one.
     pub const fn group(&self) -> Option<&GroupBlock> {
-        match &self.executor {
-            ExecutorBlock::Group(group) => Some(group),
-            ExecutorBlock::Local(_) => None,
+        if let ExecutorBlock::Group(group) = &self.executor {
+            Some(group)
+        } else {
+            None
         }
     }
 
