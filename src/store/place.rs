@@ -24,8 +24,8 @@ impl Store {
         let waits_for = at_once.waits_for(&running, &owner, &target);
         let count = match (waits_for, self.dialect()) {
             (WaitsFor::Target, _) => sql(ON_TARGET).bind(id).bind(target),
-            (_, Dialect::Sqlite) => sql(SQLITE_ELSE).bind(id).bind(full(at_once.full_targets(&running))?),
-            (_, Dialect::Postgres) => sql(POSTGRES_ELSE).bind(id).bind(full(at_once.full_targets(&running))?),
+            (_, Dialect::Sqlite) => sql(SQLITE_ELSE).bind(id).bind(full(&at_once.full_targets(&running))?),
+            (_, Dialect::Postgres) => sql(POSTGRES_ELSE).bind(id).bind(full(&at_once.full_targets(&running))?),
         };
         // None when it was taken just now.
         let Some(row) = self.row(count).await? else {
@@ -38,7 +38,7 @@ impl Store {
     }
 }
 
-fn full(targets: Vec<String>) -> Result<String, StoreError> {
+fn full(targets: &[String]) -> Result<String, StoreError> {
     super::tasks::json(&targets)
 }
 

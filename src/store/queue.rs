@@ -202,8 +202,10 @@ macro_rules! searches {
 searches!(SQLITE_LAPSED, SQLITE_NEXT, "");
 searches!(POSTGRES_LAPSED, POSTGRES_NEXT, " FOR UPDATE SKIP LOCKED");
 
-/// Held by who counts what runs and begins one more, until that is committed. The number is any that nobody else uses.
-const ONE_AT_A_TIME: &str = "SELECT pg_advisory_xact_lock(5212003)";
+/// Held by who counts what runs and begins one more, until that is committed. A worker that stands still with it is
+/// thrown out, so that it doesn't stop the others. The number is any that nobody else uses.
+const ONE_AT_A_TIME: &str = "SELECT set_config('idle_in_transaction_session_timeout', '10s', true), \
+     pg_advisory_xact_lock(5212003)";
 
 fn counted(rows: &[Row]) -> Result<Running, StoreError> {
     let mut running = Running::default();

@@ -47,14 +47,13 @@ fn member(name: &str) -> String {
 }
 
 /// The installation as it is when it has the group.
-struct Fleet<'a> {
-    site: &'a Site,
+struct Fleet {
     home: Arc<Home>,
     control: Control,
 }
 
-impl<'a> Fleet<'a> {
-    async fn with(site: &'a Site, group: &str) -> Self {
+impl Fleet {
+    async fn with(site: &Site, group: &str) -> Self {
         for name in ["a", "b", "c"] {
             site.write_target(&format!("{name}.toml"), &member(name));
         }
@@ -62,10 +61,10 @@ impl<'a> Fleet<'a> {
         Self::of(site).await
     }
 
-    async fn of(site: &'a Site) -> Self {
+    async fn of(site: &Site) -> Self {
         let home = site.another().await;
         let control = home.control(None);
-        Self { site, home, control }
+        Self { home, control }
     }
 
     fn work(&self) -> Worker {
@@ -484,7 +483,7 @@ fn mistakes_in_groups_are_told_where_they_are() {
     let cases = [
         (
             "\"one\", \"tow\"",
-            "6:19: there is no target 'tow' (did you mean 'two'?)",
+            "6:19: there is no target 'tow' (known are: one, two)",
         ),
         ("\"many\"", "6:12: a group can't be a member of itself (remove it)"),
         (
@@ -516,4 +515,21 @@ fn mistakes_in_groups_are_told_where_they_are() {
             "{members}"
         );
     }
+}
+
+#[test]
+fn the_example_of_a_group_is_good() {
+    let member = |name: &str| {
+        GOOD.replace("\"one\"", &format!("{name:?}"))
+            .replace("[\"test\"]", "[\"test\", \"install_and_test\"]")
+    };
+    let example = include_str!("../../targets/examples/group.toml");
+    let (a, b, c) = (member("vault-a"), member("vault-b"), member("vault-c"));
+    let files = [
+        ("a.toml", a.as_str()),
+        ("b.toml", &b),
+        ("c.toml", &c),
+        ("group.toml", example),
+    ];
+    assert_eq!(told(&files), [""; 0]);
 }

@@ -17,6 +17,7 @@ mod mcp;
 mod mistakes;
 mod planning;
 mod promises;
+mod queue;
 mod real_tools;
 mod recipes;
 mod redact;

@@ -221,7 +221,8 @@ mod tests {
     #[test]
     fn one_end_by_the_ends_of_all() {
         let two = group(&["a", "b"], 1, 0);
-        let ends: [(&[(&str, S)], bool, S); 9] = [
+        type Case<'a> = (&'a [(&'a str, S)], bool, S);
+        let ends: [Case<'_>; 9] = [
             (&[("a", S::Succeeded), ("b", S::Succeeded)], false, S::Succeeded),
             (&[("a", S::Succeeded), ("b", S::Succeeded)], true, S::Succeeded),
             (&[("a", S::Failed)], false, S::Failed),
