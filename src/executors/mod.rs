@@ -68,6 +68,7 @@ impl Executors {
         }
         match &target.executor {
             ExecutorBlock::Local(block) => Arc::new(LocalExecutor::new(self.settings.local.clone(), block.clone())),
+            ExecutorBlock::Http(_) => unimplemented!(),
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Targets: a semantic name that callers may use; behind it, private to clawhand, how to reach the system.
 
+pub mod http;
 mod local;
 
 use std::collections::BTreeMap;
@@ -10,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::Digest;
 use super::signing::SigningKey;
 
+pub use http::HttpBlock;
 pub use local::LocalBlock;
 
 /// How often a person is asked before an intent runs on a target.
@@ -71,6 +73,8 @@ impl Default for Limits {
 pub enum ExecutorBlock {
     /// clawhand's own machine.
     Local(LocalBlock),
+    /// An API.
+    Http(Box<HttpBlock>),
 }
 
 impl ExecutorBlock {
@@ -78,6 +82,7 @@ impl ExecutorBlock {
     pub const fn kind(&self) -> &'static str {
         match self {
             Self::Local(_) => "local",
+            Self::Http(_) => "http",
         }
     }
 
@@ -85,6 +90,7 @@ impl ExecutorBlock {
     pub const fn has_network(&self) -> bool {
         match self {
             Self::Local(block) => block.network,
+            Self::Http(_) => true,
         }
     }
 
@@ -92,6 +98,7 @@ impl ExecutorBlock {
     pub fn private_texts(&self) -> Vec<String> {
         match self {
             Self::Local(block) => block.private_texts(),
+            Self::Http(block) => block.private_texts(),
         }
     }
 }
