@@ -6,6 +6,7 @@
 pub mod archive;
 pub mod contract;
 mod folder;
+pub mod http;
 pub mod local;
 pub mod scripted;
 pub mod supervisor;
@@ -13,13 +14,18 @@ mod tree;
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::domain::Target;
 use crate::domain::target::{ExecutorBlock, SecretRef};
 
 pub use contract::*;
+pub use http::{HttpExecutor, HttpPool, HttpSettings};
 pub use local::{LocalExecutor, LocalSettings};
 pub use scripted::Scripted;
+
+/// Before a request to an API is repeated for the first time.
+const HTTP_BACKOFF: Duration = Duration::from_millis(500);
 
 /// Reads the value behind a reference, now; the error names where it should be, never a value. Whatever it reads is
 /// scrubbed from then on.
@@ -40,14 +46,23 @@ pub struct ExecutorSettings {
 #[derive(Clone)]
 pub struct Executors {
     settings: ExecutorSettings,
+    http: HttpPool,
     instead: Option<Arc<dyn Executor>>,
 }
 
 impl Executors {
     /// With what the executors need beyond a target's block.
     pub fn new(settings: ExecutorSettings) -> Self {
+        let http = HttpPool::new(HttpSettings {
+            folder: settings.scratch.join("http"),
+            secrets: settings.secrets.clone(),
+            now: settings.local.now.clone(),
+            names: http::system_names(),
+            backoff: HTTP_BACKOFF,
+        });
         Self {
             settings,
+            http,
             instead: None,
         }
     }
@@ -68,7 +83,7 @@ impl Executors {
         }
         match &target.executor {
             ExecutorBlock::Local(block) => Arc::new(LocalExecutor::new(self.settings.local.clone(), block.clone())),
-            ExecutorBlock::Http(_) => unimplemented!(),
+            ExecutorBlock::Http(block) => Arc::new(HttpExecutor::new(self.http.clone(), (**block).clone())),
         }
     }
 }
