@@ -5,8 +5,9 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use base64::Engine as _;
+use futures_util::future::BoxFuture;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
-use oauth2::{ClientId, ClientSecret, Scope, TokenResponse as _, TokenUrl};
+use oauth2::{AsyncHttpClient, ClientId, ClientSecret, Scope, TokenResponse as _, TokenUrl};
 use tokio::time::Instant;
 
 use super::client::Client;
@@ -56,7 +57,7 @@ pub(super) struct Sign<'a> {
 
 impl Sign<'_> {
     /// The headers for a request now. What is secret about them is masked from here on.
-    pub(super) async fn headers(&self, client: &Client, mask: &mut Mask) -> Result<HeaderMap, Fault> {
+    pub(super) async fn headers(&self, client: &Arc<Client>, mask: &mut Mask) -> Result<HeaderMap, Fault> {
         let mut headers = HeaderMap::new();
         let Some(auth) = self.auth else {
             return Ok(headers);
@@ -89,13 +90,14 @@ impl Sign<'_> {
         Ok(headers)
     }
 
-    async fn token(&self, auth: &HttpAuth, secret: String, client: &Client) -> Result<String, Fault> {
+    async fn token(&self, auth: &HttpAuth, secret: String, client: &Arc<Client>) -> Result<String, Fault> {
         let slot = self.tokens.slot(auth);
         let mut slot = slot.lock().await;
         if let Some(token) = slot.as_ref().filter(|token| token.until > Instant::now()) {
             return Ok(token.value.clone());
         }
-        let token = fetch(auth, secret, client).await?;
+        let fetched: BoxFuture<'static, _> = Box::pin(fetch(auth.clone(), secret, client.clone()));
+        let token = fetched.await?;
         let value = token.value.clone();
         *slot = Some(token);
         Ok(value)
@@ -107,7 +109,19 @@ impl Sign<'_> {
 #[error("{}", .0.detail)]
 struct OnTheWay(Fault);
 
-async fn fetch(auth: &HttpAuth, secret: String, client: &Client) -> Result<Token, Fault> {
+/// How the crate asks: through the client that goes only where the target allows.
+struct Carrier(Arc<Client>);
+
+impl<'c> AsyncHttpClient<'c> for Carrier {
+    type Error = OnTheWay;
+    type Future = BoxFuture<'c, Result<oauth2::HttpResponse, OnTheWay>>;
+
+    fn call(&'c self, request: oauth2::HttpRequest) -> Self::Future {
+        Box::pin(async move { exchange(&self.0, request).await.map_err(OnTheWay) })
+    }
+}
+
+async fn fetch(auth: HttpAuth, secret: String, client: Arc<Client>) -> Result<Token, Fault> {
     let HttpAuth::OAuth {
         token_url,
         client_id,
@@ -117,16 +131,15 @@ async fn fetch(auth: &HttpAuth, secret: String, client: &Client) -> Result<Token
     else {
         return Err(Fault::not_sent(Kind::Setup, "the target has no token_url"));
     };
-    let token_url =
-        TokenUrl::new(token_url.clone()).map_err(|error| Fault::not_sent(Kind::Setup, error.to_string()))?;
-    let asking = oauth2::basic::BasicClient::new(ClientId::new(client_id.clone()))
+    let token_url = TokenUrl::new(token_url).map_err(|error| Fault::not_sent(Kind::Setup, error.to_string()))?;
+    let asking = oauth2::basic::BasicClient::new(ClientId::new(client_id))
         .set_client_secret(ClientSecret::new(secret))
         .set_token_uri(token_url);
-    let send = |request: oauth2::HttpRequest| async move { exchange(client, request).await.map_err(OnTheWay) };
+    let carrier = Carrier(client);
     let asked = asking
         .exchange_client_credentials()
-        .add_scopes(scopes.iter().cloned().map(Scope::new))
-        .request_async(&send)
+        .add_scopes(scopes.into_iter().map(Scope::new))
+        .request_async(&carrier)
         .await;
     match asked {
         Ok(token) => Ok(Token {

@@ -37,7 +37,7 @@ pub(super) struct Request {
 }
 
 impl Client {
-    pub(super) fn new(settings: &HttpSettings, block: &HttpBlock) -> Result<Self, Fault> {
+    pub(super) fn new(settings: &HttpSettings, block: &HttpBlock) -> Result<Arc<Self>, Fault> {
         let setup = |why: String| Fault::not_sent(Kind::Setup, why);
         let base = Url::parse(&block.base_url).map_err(|error| setup(error.to_string()))?;
         let allowed: Arc<[Network]> = block.allow_private.clone().into();
@@ -53,14 +53,14 @@ impl Client {
                 .map_err(|_| Fault::not_sent(Kind::Credentials, "the client certificate or its key can't be used"))?;
             own = own.identity(identity);
         }
-        Ok(Self {
+        Ok(Arc::new(Self {
             own: own.build()?,
             stranger: stranger.build()?,
             allowed,
             base,
             redirect_hosts: block.redirect_hosts.clone(),
             plaintext: block.plaintext,
-        })
+        }))
     }
 
     /// Sends one request as it is, to an address that the target allows.

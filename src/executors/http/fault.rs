@@ -133,7 +133,7 @@ fn is_distrust(error: &rustls::Error) -> bool {
 }
 
 /// The errors that an error is about. Errors of the system hide one in themselves.
-fn chain(error: &(dyn Error + 'static)) -> Vec<&(dyn Error + 'static)> {
+fn chain<'a>(error: &'a (dyn Error + 'static)) -> Vec<&'a (dyn Error + 'static)> {
     let mut chain = Vec::new();
     let mut next = error.source();
     while let Some(error) = next {

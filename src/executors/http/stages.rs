@@ -1,5 +1,6 @@
 //! What an attempt does: asks, judges the answer, waits for the work that it began, ends that work.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Map, Value};
@@ -23,7 +24,7 @@ const BACKOFF_MAX: Duration = Duration::from_secs(8);
 /// An attempt under way.
 pub(super) struct Stage<'a> {
     pub run: &'a Run,
-    pub client: &'a Client,
+    pub client: &'a Arc<Client>,
     pub sign: Sign<'a>,
     pub operation: &'a Operation,
     pub call: &'a Call,
