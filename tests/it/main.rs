@@ -14,6 +14,7 @@ mod executors;
 mod flow;
 mod mcp;
 mod mistakes;
+mod operations;
 mod planning;
 mod promises;
 mod real_tools;
