@@ -197,7 +197,7 @@ fn nothing_private_is_in_a_plan() {
 
 /// What is put in place of what, and what is told.
 const MISTAKES: &[(&str, &str, &str)] = &[
-    ("https://shop", "http://shop", "13:12: without TLS everybody on the way reads and changes what is sent (write https://, or plaintext = true if that is meant)"),
+    ("https://shop", "http://shop", "10:12: without TLS everybody on the way reads and changes what is sent (write https://, or plaintext = true if that is meant)"),
     ("https://shop", "https://jo:pw@shop", "this is not the URL of an API"),
     ("/api/v2\"", "/api?x=1\"", "this is not the URL of an API"),
     ("https://shop.internal.example:8443/api/v2", "ftp://x", "this is not the URL of an API"),
