@@ -168,6 +168,7 @@ async fn run_one(bench: Arc<Bench>, place: Workspace) -> anyhow::Result<()> {
     let start = StartAttempt {
         attempt: AttemptId::random(),
         argv: vec!["true".into()],
+        call: None,
         cwd: String::new(),
         env: BTreeMap::new(),
         secrets: BTreeMap::new(),

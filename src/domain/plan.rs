@@ -52,6 +52,15 @@ pub enum ResultReader {
     ExitCode,
 }
 
+/// An operation of an API, with the values for its parameters.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Call {
+    /// Its name in the target's file.
+    pub operation: String,
+    /// Checked values by name, those included that nobody gave and that have a default.
+    pub parameters: BTreeMap<String, Value>,
+}
+
 /// One action of a plan.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PlanStep {
@@ -59,8 +68,12 @@ pub struct PlanStep {
     pub name: String,
     /// In words: "install the project and what it needs".
     pub summary: String,
-    /// The program and its arguments; never a shell string. A program with a `/` is relative to the workspace.
+    /// The program and its arguments; never a shell string. A program with a `/` is relative to the workspace. Empty
+    /// where there is a call.
     pub argv: Vec<String>,
+    /// What is asked of an API, in place of a program.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub call: Option<Call>,
     /// Relative to the workspace; empty is the workspace itself.
     #[serde(default)]
     pub cwd: String,

@@ -173,6 +173,7 @@ impl Driver {
         let start = StartAttempt {
             attempt: attempt.id,
             argv: step.argv.clone(),
+            call: step.call.clone(),
             cwd: step.cwd.clone(),
             env: env.map(|(name, value)| (name.clone(), value.clone())).collect(),
             secrets,

@@ -8,6 +8,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
+use crate::domain::plan::Call;
 use crate::domain::{AttemptId, ExecutionId, Facts};
 
 /// What runs a step. Start is idempotent by attempt id; work outlives the process that started it.
@@ -88,6 +89,8 @@ pub struct StartAttempt {
     pub attempt: AttemptId,
     /// The program and its arguments.
     pub argv: Vec<String>,
+    /// What is asked of an API, in place of a program.
+    pub call: Option<Call>,
     /// Relative to the workspace; empty is the workspace.
     pub cwd: String,
     /// The whole environment, secrets left out; nothing is inherited.
@@ -157,7 +160,8 @@ pub struct ExitReport {
     pub timed_out: bool,
     /// Ended because somebody cancelled.
     pub cancelled: bool,
-    /// The program could not be executed; the text says why. Then the exit code is 126 or 127, as a shell has it.
+    /// The program could not be executed; the text says why. Then the exit code is 126 or 127, as a shell has it. Of an
+    /// API that said no, what it said, in words fit for callers; then the exit code is 1.
     pub exec_error: Option<String>,
     /// Processes that were still there after the main one ended, and were ended.
     pub leftovers: u32,

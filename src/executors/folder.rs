@@ -235,7 +235,7 @@ impl AttemptFolder {
 
     /// Writes the exit note into the room that was kept for it. Whoever observes sees it before it is on disk, which
     /// is no harm: a crash of the machine in between leaves an attempt that is lost, or known to the observer.
-    pub(super) fn write_exit(&self, room: &File, note: &ExitNote) -> io::Result<()> {
+    pub(super) fn write_exit(&self, room: &File, note: &impl Serialize) -> io::Result<()> {
         use std::os::unix::fs::FileExt as _;
         let mut text = serde_json::to_vec(note)?;
         // Padded with spaces: what is left of the room would not be JSON.
@@ -332,7 +332,7 @@ fn create_private(path: &Path) -> io::Result<File> {
 }
 
 /// Writes a file that others see whole or not at all.
-fn write_whole<T: Serialize>(path: &Path, value: &T) -> io::Result<File> {
+pub(super) fn write_whole<T: Serialize>(path: &Path, value: &T) -> io::Result<File> {
     // Two that start the same attempt at once must not write into one another's text.
     let new = path.with_extension(format!("{}.new", uuid::Uuid::now_v7().simple()));
     let mut file = create_private(&new)?;
@@ -348,7 +348,7 @@ fn write_whole<T: Serialize>(path: &Path, value: &T) -> io::Result<File> {
 }
 
 /// Reads such a file. One without sense is the remains of a crash of the machine, and as good as none.
-fn read_whole<T: DeserializeOwned>(path: &Path) -> io::Result<Option<T>> {
+pub(super) fn read_whole<T: DeserializeOwned>(path: &Path) -> io::Result<Option<T>> {
     let Some(mut file) = absent_is_none(File::open(path))? else {
         return Ok(None);
     };

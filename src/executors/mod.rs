@@ -8,6 +8,7 @@ pub mod contract;
 pub mod docker;
 mod folder;
 mod group;
+pub mod http;
 pub mod local;
 pub mod posix;
 pub mod scripted;
@@ -17,14 +18,19 @@ mod wanted;
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::domain::Target;
 use crate::domain::target::{ExecutorBlock, SecretRef};
 
 pub use contract::*;
 pub use docker::{DockerExecutor, DockerPool};
+pub use http::{HttpExecutor, HttpPool, HttpSettings};
 pub use local::{LocalExecutor, LocalSettings};
 pub use scripted::Scripted;
+
+/// Before a request to an API is repeated for the first time.
+const HTTP_BACKOFF: Duration = Duration::from_millis(500);
 
 /// Reads the value behind a reference, now; the error names where it should be, never a value. Whatever it reads is
 /// scrubbed from then on.
@@ -46,15 +52,24 @@ pub struct ExecutorSettings {
 pub struct Executors {
     settings: ExecutorSettings,
     docker: Arc<DockerPool>,
+    http: HttpPool,
     instead: Option<Arc<dyn Executor>>,
 }
 
 impl Executors {
     /// With what the executors need beyond a target's block.
     pub fn new(settings: ExecutorSettings) -> Self {
+        let http = HttpPool::new(HttpSettings {
+            folder: settings.scratch.join("http"),
+            secrets: settings.secrets.clone(),
+            now: settings.local.now.clone(),
+            names: http::system_names(),
+            backoff: HTTP_BACKOFF,
+        });
         Self {
             settings,
             docker: Arc::default(),
+            http,
             instead: None,
         }
     }
@@ -82,6 +97,7 @@ impl Executors {
                 self.settings.local.now.clone(),
                 block.clone(),
             )),
+            ExecutorBlock::Http(block) => Arc::new(HttpExecutor::new(self.http.clone(), (**block).clone())),
         }
     }
 }

@@ -236,6 +236,22 @@ impl<'a, 's> Section<'a, 's> {
         self.section(key, at, value)
     }
 
+    /// A table that holds the reference to a secret; nothing is said of what stands there instead.
+    pub(super) fn secret_table(&self, key: &'static str) -> Option<Section<'a, 's>> {
+        let (at, value) = self.get(key)?;
+        matches!(value.get_ref(), DeValue::Table(_)).then(|| self.section(key, at, value))?
+    }
+
+    /// Any value, as JSON.
+    pub(super) fn json(&self, key: &'static str) -> Option<At<serde_json::Value>> {
+        let (at, value) = self.get(key)?;
+        let json = as_json(value);
+        if json.is_none() {
+            self.wrong(key, value, "what JSON can say", "write texts, whole numbers, true, false, lists and tables");
+        }
+        Some(At { value: json?, at })
+    }
+
     fn section(&self, key: &str, at: usize, value: &'a Value<'s>) -> Option<Section<'a, 's>> {
         let DeValue::Table(table) = value.get_ref() else {
             self.wrong(
@@ -379,6 +395,25 @@ fn as_number(value: &Value<'_>) -> Option<At<i64>> {
         }
         _ => None,
     }
+}
+
+/// Nothing for dates and what is no number of JSON.
+fn as_json(value: &Value<'_>) -> Option<serde_json::Value> {
+    use serde_json::Value as Json;
+    Some(match value.get_ref() {
+        DeValue::String(text) => Json::String(text.to_string()),
+        DeValue::Integer(_) => as_number(value)?.value.into(),
+        DeValue::Float(number) => Json::Number(serde_json::Number::from_f64(number.as_str().parse().ok()?)?),
+        DeValue::Boolean(flag) => Json::Bool(*flag),
+        DeValue::Datetime(_) => return None,
+        DeValue::Array(items) => Json::Array(items.iter().map(as_json).collect::<Option<_>>()?),
+        DeValue::Table(fields) => {
+            let field = |(key, value): (&Spanned<toml::de::DeString<'_>>, &Value<'_>)| {
+                Some((key.get_ref().to_string(), as_json(value)?))
+            };
+            Json::Object(fields.iter().map(field).collect::<Option<_>>()?)
+        }
+    })
 }
 
 fn kind_of(value: &Value<'_>) -> &'static str {

@@ -7,7 +7,7 @@ use super::fields::{At, Section, Source};
 use super::problem::suggest;
 use super::{executor_block, quantity, words};
 use crate::domain::Target;
-use crate::domain::target::{ApprovalRule, Limits, SecretRef};
+use crate::domain::target::{ApprovalRule, ExecutorBlock, Limits, SecretRef};
 
 /// The intent that goes to an OpenClaw gateway instead of a recipe.
 const DELEGATE: &str = "delegate";
@@ -34,7 +34,14 @@ pub(super) fn read(source: &Source<'_>, served: Option<&BTreeSet<&str>>) -> Opti
     let description = root.required("description", "\"what this is, for people and models\"");
     let aliases = aliases(&root);
     let labels = labels(&root);
-    let intents = intents(&root, served);
+    let executor = executor_block::read(&root);
+    let intents = match &executor {
+        ExecutorBlock::Http(block) => {
+            let served = block.operations.values().flat_map(|operation| &operation.intents);
+            intents(&root, Some(&served.map(String::as_str).collect()), "operation")
+        }
+        ExecutorBlock::Local(_) => intents(&root, served, "recipe"),
+    };
     let environment = environment(&root);
     let secrets = secrets(&root, &environment);
     let target = Target {
@@ -50,7 +57,7 @@ pub(super) fn read(source: &Source<'_>, served: Option<&BTreeSet<&str>>) -> Opti
         environment,
         secrets,
         limits: limits(&root),
-        executor: executor_block::read(&root),
+        executor,
     };
     root.close();
     let lower = |name: At<String>| At {
@@ -95,7 +102,8 @@ fn labels(root: &Section<'_, '_>) -> BTreeMap<String, String> {
     labels
 }
 
-fn intents(root: &Section<'_, '_>, served: Option<&BTreeSet<&str>>) -> Vec<At<String>> {
+/// `by` is what serves intents on the target.
+fn intents(root: &Section<'_, '_>, served: Option<&BTreeSet<&str>>, by: &str) -> Vec<At<String>> {
     let intents = words::intents(root.source(), root.texts("intents"));
     if intents.is_empty() && root.place("intents").is_none() {
         root.source().problem(
@@ -106,9 +114,9 @@ fn intents(root: &Section<'_, '_>, served: Option<&BTreeSet<&str>>) -> Vec<At<St
     }
     if let Some(served) = served {
         let known: Vec<&str> = served.iter().copied().collect();
-        for intent in intents.iter().filter(|intent| intent.value != DELEGATE) {
+        for intent in intents.iter().filter(|intent| intent.value != DELEGATE || by != "recipe") {
             if !served.contains(intent.value.as_str()) {
-                let message = format!("no recipe serves the intent '{}'", intent.value);
+                let message = format!("no {by} serves the intent '{}'", intent.value);
                 root.source()
                     .problem(intent.at, message, suggest(&intent.value, &known));
             }
@@ -202,7 +210,8 @@ fn secrets(root: &Section<'_, '_>, environment: &BTreeMap<String, String>) -> BT
     secrets
 }
 
-fn secret(section: &Section<'_, '_>, name: &str, hint: &str) -> Option<SecretRef> {
+/// The reference to a secret that a table is.
+pub(super) fn secret(section: &Section<'_, '_>, name: &str, hint: &str) -> Option<SecretRef> {
     let source = section.source();
     match (section.text("env"), section.text("file")) {
         (Some(env), None) if words::is_variable(&env.value) => Some(SecretRef::Env(env.value)),

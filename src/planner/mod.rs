@@ -5,6 +5,7 @@
 //! another target, and never puts a caller's text anywhere but into whole arguments. Start reading at [`resolve()`],
 //! then [`plan()`].
 
+mod call;
 mod choose;
 mod explain;
 mod files;

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::call;
 use super::choose::{self, Choice, Fitting, Offered};
 use super::explain::{self, Story};
 use super::parameters;
@@ -9,7 +10,7 @@ use super::resolve::shown;
 use super::steps::{self, Bounds, Situation};
 use crate::domain::plan::{Effect, Need, Plan, PlanStep, Risk};
 use crate::domain::recipe::RecipeStep;
-use crate::domain::target::ApprovalRule;
+use crate::domain::target::{ApprovalRule, ExecutorBlock, HttpBlock};
 use crate::domain::task::{Constraints, TaskSpec};
 use crate::domain::{Code, Digest, Facts, Listing, Recipe, Refusal, Target, similar};
 
@@ -49,6 +50,9 @@ pub fn plan(request: &Request<'_>) -> Result<Planned, Refusal> {
     may(task, target)?;
     let bounds = bounds(&task.constraints, target)?;
     let approvals: Vec<String> = approval(task, target).into_iter().collect();
+    if let ExecutorBlock::Http(block) = &target.executor {
+        return plan_call(request, block, &bounds);
+    }
     let lacking = |needs: Vec<Need>| Planned {
         plan: None,
         needs,
@@ -98,6 +102,44 @@ pub fn plan(request: &Request<'_>) -> Result<Planned, Refusal> {
         Err(need) => return Ok(lacking(vec![need])),
     };
     let plan = assemble(request, &fitting, &choice, steps);
+    Ok(Planned {
+        plan: Some(plan),
+        needs: Vec::new(),
+        approvals,
+    })
+}
+
+/// The plan on an API: one of its operations, whatever files and recipes there are.
+fn plan_call(request: &Request<'_>, block: &HttpBlock, bounds: &Bounds) -> Result<Planned, Refusal> {
+    let Request {
+        task, target, inputs, ..
+    } = *request;
+    let approval = approval(task, target);
+    let chosen = call::choose(task, target, block)?;
+    let (call, needs) = call::values(&chosen, &task.inputs)?;
+    let approvals = approval.clone().into_iter().collect();
+    if !needs.is_empty() {
+        return Ok(Planned {
+            plan: None,
+            needs,
+            approvals,
+        });
+    }
+    let explanation = explain::call(task, target, (&chosen, &call), (approval.as_deref(), inputs.len()));
+    let steps = vec![call::step(&chosen, call, bounds)];
+    let plan = Plan {
+        target: target.name.clone(),
+        intent: task.execution_intent.clone(),
+        recipe: chosen.name.to_owned(),
+        variant: "operation".to_owned(),
+        risk: risk(&steps),
+        steps,
+        outputs: ["response.*", "submitted.*", "result.json"].map(str::to_owned).to_vec(),
+        inputs: inputs.clone(),
+        binding: None,
+        approval,
+        explanation,
+    };
     Ok(Planned {
         plan: Some(plan),
         needs: Vec::new(),

@@ -79,6 +79,7 @@ pub(super) fn build(
         name: step.name.clone(),
         summary: step.summary.clone(),
         argv,
+        call: None,
         cwd: step.cwd.clone(),
         env: step.env.clone(),
         effects: step.effects.clone(),

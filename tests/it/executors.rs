@@ -4,6 +4,7 @@
 mod confined;
 mod contract;
 mod files;
+mod http;
 mod lost;
 mod output;
 pub mod rig;

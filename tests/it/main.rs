@@ -15,6 +15,7 @@ mod flow;
 mod groups;
 mod mcp;
 mod mistakes;
+mod operations;
 mod planning;
 mod promises;
 mod queue;

@@ -155,6 +155,7 @@ pub fn plan(target: &str) -> Plan {
         name: name.into(),
         summary: format!("{name} it"),
         argv: vec!["true".into()],
+        call: None,
         cwd: String::new(),
         env: BTreeMap::new(),
         effects: vec![Effect::Workspace],

@@ -2,6 +2,7 @@
 
 mod docker;
 mod group;
+pub mod http;
 mod local;
 
 use std::collections::BTreeMap;
@@ -14,6 +15,7 @@ use super::signing::SigningKey;
 
 pub use docker::{DockerBlock, DockerTls, PullPolicy};
 pub use group::GroupBlock;
+pub use http::HttpBlock;
 pub use local::LocalBlock;
 
 /// How often a person is asked before an intent runs on a target.
@@ -79,6 +81,8 @@ pub enum ExecutorBlock {
     Group(GroupBlock),
     /// Containers of a Docker daemon.
     Docker(DockerBlock),
+    /// An API.
+    Http(Box<HttpBlock>),
 }
 
 impl ExecutorBlock {
@@ -88,6 +92,7 @@ impl ExecutorBlock {
             Self::Local(_) => "local",
             Self::Group(_) => "group",
             Self::Docker(_) => "docker",
+            Self::Http(_) => "http",
         }
     }
 
@@ -98,6 +103,7 @@ impl ExecutorBlock {
             // Each member says for itself.
             Self::Group(_) => true,
             Self::Docker(block) => block.network.is_some(),
+            Self::Http(_) => true,
         }
     }
 
@@ -108,6 +114,7 @@ impl ExecutorBlock {
             // Semantic names, which callers may read.
             Self::Group(_) => Vec::new(),
             Self::Docker(block) => block.private_texts(),
+            Self::Http(block) => block.private_texts(),
         }
     }
 }

@@ -5,7 +5,7 @@
 //! [`super::supervisor`]. Never here: a step's process, a thread that waits, a poll where the kernel can tell.
 //! Start reading at [`LocalExecutor`].
 
-mod collect;
+pub(super) mod collect;
 mod confine;
 mod observe;
 mod prepare;
@@ -190,7 +190,7 @@ fn ask_to_end(folder: &AttemptFolder, grace: Duration) -> io::Result<()> {
 }
 
 /// Runs what waits for the disk where it holds nobody up.
-async fn blocking<T, F>(work: F) -> Result<T, ExecutorError>
+pub(super) async fn blocking<T, F>(work: F) -> Result<T, ExecutorError>
 where
     T: Send + 'static,
     F: FnOnce() -> Result<T, ExecutorError> + Send + 'static,
@@ -198,7 +198,7 @@ where
     match tokio::task::spawn_blocking(work).await {
         Ok(result) => result,
         Err(error) => Err(ExecutorError::Unreachable(format!(
-            "a task of the local executor ended early: {error}"
+            "a task of the executor ended early: {error}"
         ))),
     }
 }
@@ -210,7 +210,7 @@ fn readable(fd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
 }
 
 /// An error of the system as one of the contract. What names and kinds of files cause is the same each time.
-fn failed(what: &str, error: &io::Error) -> ExecutorError {
+pub(super) fn failed(what: &str, error: &io::Error) -> ExecutorError {
     let text = format!("failed to {what}: {error}");
     match error.kind() {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => ExecutorError::StorageFull(text),

@@ -108,6 +108,7 @@ async fn ask(
     let start = StartAttempt {
         attempt: AttemptId::random(),
         argv: std::iter::once(name.to_owned()).chain(arguments).collect(),
+        call: None,
         cwd: String::new(),
         env: BTreeMap::new(),
         secrets: BTreeMap::new(),

@@ -11,7 +11,7 @@
 
 mod child;
 mod confine;
-mod output;
+pub(super) mod output;
 mod watch;
 
 use std::collections::BTreeMap;

@@ -10,7 +10,7 @@ use std::io::{self, Write as _};
 const TAIL: u64 = 64 * 1024;
 
 /// Writes the output file.
-pub(super) struct Output {
+pub(in crate::executors) struct Output {
     file: File,
     /// What may still be written as it comes.
     head_left: u64,
@@ -21,7 +21,7 @@ pub(super) struct Output {
 
 impl Output {
     /// At most `max` bytes, the line about what was left out apart.
-    pub(super) fn new(file: File, max: u64) -> Self {
+    pub(in crate::executors) fn new(file: File, max: u64) -> Self {
         let tail = TAIL.min(max / 2);
         Self {
             file,
@@ -32,7 +32,7 @@ impl Output {
     }
 
     /// Takes what was printed.
-    pub(super) fn push(&mut self, bytes: &[u8]) {
+    pub(in crate::executors) fn push(&mut self, bytes: &[u8]) {
         let head = usize::try_from(self.head_left).unwrap_or(usize::MAX).min(bytes.len());
         let (head, rest) = bytes.split_at(head);
         let written = self.write_head(head);
@@ -41,7 +41,7 @@ impl Output {
     }
 
     /// Writes the end, and says how many bytes were not kept.
-    pub(super) fn finish(mut self) -> u64 {
+    pub(in crate::executors) fn finish(mut self) -> u64 {
         let tail = self.tail.take();
         if self.dropped > 0 {
             let line = format!("\n[... {} bytes of output left out ...]\n", self.dropped);

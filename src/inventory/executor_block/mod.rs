@@ -2,6 +2,7 @@
 
 mod docker;
 mod group;
+mod http;
 mod local;
 
 use super::fields::{At, Section};
@@ -12,7 +13,12 @@ use crate::domain::target::{ExecutorBlock, LocalBlock};
 type Reader = fn(&Section<'_, '_>) -> ExecutorBlock;
 
 /// The kinds of executor that a target file may name.
-const KINDS: &[(&str, Reader)] = &[("local", local::read), ("docker", docker::read), ("group", group::read)];
+const KINDS: &[(&str, Reader)] = &[
+    ("local", local::read),
+    ("docker", docker::read),
+    ("group", group::read),
+    ("http", http::read),
+];
 
 /// Reads the executor of a target. After a problem the result is of no use and nobody gets to see it.
 pub(super) fn read(root: &Section<'_, '_>) -> ExecutorBlock {

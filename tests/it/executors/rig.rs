@@ -125,6 +125,7 @@ pub fn attempt(argv: &[&str]) -> StartAttempt {
     StartAttempt {
         attempt: AttemptId::random(),
         argv: argv.iter().map(|arg| (*arg).to_owned()).collect(),
+        call: None,
         cwd: String::new(),
         env: BTreeMap::new(),
         secrets: BTreeMap::new(),
