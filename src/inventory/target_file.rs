@@ -40,7 +40,9 @@ pub(super) fn read(source: &Source<'_>, served: Option<&BTreeSet<&str>>) -> Opti
             let served = block.operations.values().flat_map(|operation| &operation.intents);
             intents(&root, Some(&served.map(String::as_str).collect()), "operation")
         }
-        ExecutorBlock::Local(_) => intents(&root, served, "recipe"),
+        // Its members say what they take.
+        ExecutorBlock::Group(_) => intents(&root, None, "recipe"),
+        _ => intents(&root, served, "recipe"),
     };
     let environment = environment(&root);
     let secrets = secrets(&root, &environment);
@@ -114,7 +116,10 @@ fn intents(root: &Section<'_, '_>, served: Option<&BTreeSet<&str>>, by: &str) ->
     }
     if let Some(served) = served {
         let known: Vec<&str> = served.iter().copied().collect();
-        for intent in intents.iter().filter(|intent| intent.value != DELEGATE || by != "recipe") {
+        for intent in intents
+            .iter()
+            .filter(|intent| intent.value != DELEGATE || by != "recipe")
+        {
             if !served.contains(intent.value.as_str()) {
                 let message = format!("no {by} serves the intent '{}'", intent.value);
                 root.source()

@@ -138,6 +138,7 @@ fn plan_call(request: &Request<'_>, block: &HttpBlock, bounds: &Bounds) -> Resul
         inputs: inputs.clone(),
         binding: None,
         approval,
+        group: None,
         explanation,
     };
     Ok(Planned {
