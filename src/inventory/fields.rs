@@ -241,7 +241,12 @@ impl<'a, 's> Section<'a, 's> {
         let (at, value) = self.get(key)?;
         let json = as_json(value);
         if json.is_none() {
-            self.wrong(key, value, "what JSON can say", "write texts, whole numbers, true, false, lists and tables");
+            self.wrong(
+                key,
+                value,
+                "what JSON can say",
+                "write texts, whole numbers, true, false, lists and tables",
+            );
         }
         Some(At { value: json?, at })
     }

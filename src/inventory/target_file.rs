@@ -114,7 +114,10 @@ fn intents(root: &Section<'_, '_>, served: Option<&BTreeSet<&str>>, by: &str) ->
     }
     if let Some(served) = served {
         let known: Vec<&str> = served.iter().copied().collect();
-        for intent in intents.iter().filter(|intent| intent.value != DELEGATE || by != "recipe") {
+        for intent in intents
+            .iter()
+            .filter(|intent| intent.value != DELEGATE || by != "recipe")
+        {
             if !served.contains(intent.value.as_str()) {
                 let message = format!("no {by} serves the intent '{}'", intent.value);
                 root.source()

@@ -30,7 +30,9 @@ pub(super) fn choose<'a>(task: &TaskSpec, target: &Target, block: &'a HttpBlock)
     let intent = task.execution_intent.as_str();
     let serving = block.serving(intent);
     let listed = || {
-        let told = serving.iter().map(|(name, operation)| format!("{name} ({})", operation.summary));
+        let told = serving
+            .iter()
+            .map(|(name, operation)| format!("{name} ({})", operation.summary));
         told.collect::<Vec<_>>().join("; ")
     };
     match task.inputs.get(OPERATION) {
@@ -158,9 +160,7 @@ fn check(name: &str, parameter: &HttpParameter, value: &Value) -> Result<(), Ref
     match (parameter.kind, value) {
         (HttpParameterType::Integer, Value::Number(number)) if number.is_i64() || number.is_u64() => Ok(()),
         (HttpParameterType::Boolean, Value::Bool(_)) => Ok(()),
-        (HttpParameterType::String | HttpParameterType::Enum, Value::String(text)) => {
-            check_text(name, parameter, text)
-        }
+        (HttpParameterType::String | HttpParameterType::Enum, Value::String(text)) => check_text(name, parameter, text),
         (HttpParameterType::List, Value::Array(items)) if items.len() <= VALUES_MAX => {
             items.iter().try_for_each(|item| match item {
                 Value::String(text) => check_text(name, parameter, text),

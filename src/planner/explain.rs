@@ -59,7 +59,11 @@ pub(super) fn call(
     (chosen, call): (&Chosen<'_>, &Call),
     (approval, files): (Option<&str>, usize),
 ) -> String {
-    let Chosen { name, operation, because } = chosen;
+    let Chosen {
+        name,
+        operation,
+        because,
+    } = chosen;
     let mut lines = vec![place(task, target)];
     lines.push(format!("How: by the operation {name}, because {because}."));
     let with = call::in_words(call).map_or_else(String::new, |values| format!(", with {values}"));

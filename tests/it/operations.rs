@@ -97,7 +97,10 @@ fn an_operation_becomes_a_step() {
     let parameters = json!({"app": "web", "replicas": 2, "version": "v1.2"});
     assert_eq!(serde_json::to_value(&call.parameters).expect("JSON"), parameters);
     assert!(step.argv.is_empty() && !step.repeatable);
-    assert_eq!((step.timeout_s, step.effects.as_slice(), plan.risk), (600, [Effect::Target].as_slice(), Risk::High));
+    assert_eq!(
+        (step.timeout_s, step.effects.as_slice(), plan.risk),
+        (600, [Effect::Target].as_slice(), Risk::High)
+    );
     assert_eq!(
         plan.explanation,
         "Where: shop, because 'shop' is its name.\n\
@@ -121,14 +124,26 @@ fn an_operation_becomes_a_step() {
 fn reading_is_no_risk() {
     let plan = plan("check", json!({}));
     assert_eq!((plan.risk, plan.steps[0].repeatable), (Risk::Low, true));
-    assert!(plan.explanation.contains("because it is what serves the intent here"), "{}", plan.explanation);
-    assert!(plan.explanation.ends_with("Approval: nobody is asked first."), "{}", plan.explanation);
+    assert!(
+        plan.explanation.contains("because it is what serves the intent here"),
+        "{}",
+        plan.explanation
+    );
+    assert!(
+        plan.explanation.ends_with("Approval: nobody is asked first."),
+        "{}",
+        plan.explanation
+    );
 }
 
 #[test]
 fn what_is_missing_is_asked_for() {
     let planned = planned("deploy", json!({"operation": "release"})).expect("needs");
-    let needs: Vec<_> = planned.needs.iter().map(|need| format!("{}: {} ({})", need.code, need.message, need.hint)).collect();
+    let needs: Vec<_> = planned
+        .needs
+        .iter()
+        .map(|need| format!("{}: {} ({})", need.code, need.message, need.hint))
+        .collect();
     assert_eq!(
         needs,
         [
@@ -143,23 +158,87 @@ fn what_is_missing_is_asked_for() {
 #[test]
 fn wrong_inputs_are_refused_with_what_helps() {
     let cases = [
-        (json!({}), "several operations of shop serve 'deploy'", "release (release a version); rollback ("),
-        (json!({"operation": "relase"}), "no operation 'relase' serves", "did you mean 'release'?"),
-        (json!({"operation": "health"}), "no operation 'health' serves", "release (release a version)"),
+        (
+            json!({}),
+            "several operations of shop serve 'deploy'",
+            "release (release a version); rollback (",
+        ),
+        (
+            json!({"operation": "relase"}),
+            "no operation 'relase' serves",
+            "did you mean 'release'?",
+        ),
+        (
+            json!({"operation": "health"}),
+            "no operation 'health' serves",
+            "release (release a version)",
+        ),
         (json!({"operation": 1}), "must be a text", "rollback"),
-        (json!({"operation": "release", "ap": 1}), "no input 'ap'", "did you mean 'app'?"),
-        (json!({"operation": "release", "host": "evil"}), "no input 'host'", "it takes: app, flags, replicas, version"),
-        (json!({"operation": "release", "app": "db"}), "can't be 'db'", "one of: web, jobs"),
-        (json!({"operation": "release", "app": 1}), "must be a text", "which part"),
-        (json!({"operation": "release", "replicas": "2"}), "must be a whole number", "how many"),
-        (json!({"operation": "release", "replicas": 2.5}), "must be a whole number", "how many"),
-        (json!({"operation": "release", "version": "v1\n"}), "can't be 'v1'", "it must match"),
-        (json!({"operation": "release", "version": "xv1"}), "can't be 'xv1'", "it must match"),
-        (json!({"operation": "release", "version": "v111111111111111111111"}), "at most 20 bytes", "shorten"),
-        (json!({"operation": "release", "flags": ["fast", "wild"]}), "can't be 'wild'", "one of: fast, safe"),
-        (json!({"operation": "release", "flags": "fast"}), "a list of at most", "how"),
-        (json!({"operation": "rollback", "app": "../x"}), "would lead to another path", "plain value"),
-        (json!({"operation": "rollback", "app": ".."}), "would lead to another path", "plain value"),
+        (
+            json!({"operation": "release", "ap": 1}),
+            "no input 'ap'",
+            "did you mean 'app'?",
+        ),
+        (
+            json!({"operation": "release", "host": "evil"}),
+            "no input 'host'",
+            "it takes: app, flags, replicas, version",
+        ),
+        (
+            json!({"operation": "release", "app": "db"}),
+            "can't be 'db'",
+            "one of: web, jobs",
+        ),
+        (
+            json!({"operation": "release", "app": 1}),
+            "must be a text",
+            "which part",
+        ),
+        (
+            json!({"operation": "release", "replicas": "2"}),
+            "must be a whole number",
+            "how many",
+        ),
+        (
+            json!({"operation": "release", "replicas": 2.5}),
+            "must be a whole number",
+            "how many",
+        ),
+        (
+            json!({"operation": "release", "version": "v1\n"}),
+            "can't be 'v1'",
+            "it must match",
+        ),
+        (
+            json!({"operation": "release", "version": "xv1"}),
+            "can't be 'xv1'",
+            "it must match",
+        ),
+        (
+            json!({"operation": "release", "version": "v111111111111111111111"}),
+            "at most 20 bytes",
+            "shorten",
+        ),
+        (
+            json!({"operation": "release", "flags": ["fast", "wild"]}),
+            "can't be 'wild'",
+            "one of: fast, safe",
+        ),
+        (
+            json!({"operation": "release", "flags": "fast"}),
+            "a list of at most",
+            "how",
+        ),
+        (
+            json!({"operation": "rollback", "app": "../x"}),
+            "would lead to another path",
+            "plain value",
+        ),
+        (
+            json!({"operation": "rollback", "app": ".."}),
+            "would lead to another path",
+            "plain value",
+        ),
         (json!({"operation": "rollback", "app": ""}), "is empty", "plain value"),
     ];
     for (inputs, message, hint) in cases {
@@ -175,7 +254,10 @@ fn an_intent_without_an_operation_is_refused() {
     let refusal = planned("test", json!({})).expect_err("refused");
     assert_eq!(refusal.code, Code::IntentNotAllowed);
     assert!(refusal.hint.contains("check, deploy"), "{refusal:?}");
-    let text = TARGET.replace("[\"check\", \"deploy\"]\n\n[approval]", "[\"check\", \"deploy\", \"test\"]\n\n[approval]");
+    let text = TARGET.replace(
+        "[\"check\", \"deploy\"]\n\n[approval]",
+        "[\"check\", \"deploy\", \"test\"]\n\n[approval]",
+    );
     assert_eq!(
         told(&[("shop.toml", &text)]),
         ["shop.toml:3:31: no operation serves the intent 'test' (known are: check, deploy)"]
@@ -190,53 +272,193 @@ fn nothing_private_is_in_a_plan() {
         assert!(!json.contains(&text), "{text} in {json}");
     }
     let private = target().private_texts();
-    for text in ["https://shop.internal.example:8443/api/v2", "shop.internal.example:8443", "shop.internal.example"] {
+    for text in [
+        "https://shop.internal.example:8443/api/v2",
+        "shop.internal.example:8443",
+        "shop.internal.example",
+    ] {
         assert!(private.contains(&text.to_owned()), "{text} is not in {private:?}");
     }
 }
 
 /// What is put in place of what, and what is told.
 const MISTAKES: &[(&str, &str, &str)] = &[
-    ("https://shop", "http://shop", "10:12: without TLS everybody on the way reads and changes what is sent (write https://, or plaintext = true if that is meant)"),
+    (
+        "https://shop",
+        "http://shop",
+        "10:12: without TLS everybody on the way reads and changes what is sent (write https://, or plaintext = true if that is meant)",
+    ),
     ("https://shop", "https://jo:pw@shop", "this is not the URL of an API"),
     ("/api/v2\"", "/api?x=1\"", "this is not the URL of an API"),
-    ("https://shop.internal.example:8443/api/v2", "ftp://x", "this is not the URL of an API"),
-    ("token = { env = \"SHOP_TOKEN\" }", "token = \"abc\"", "the secret token is written into the file, or is no reference"),
-    ("kind = \"bearer\"", "kind = \"bearr\"", "there is no auth of the kind 'bearr' (did you mean 'bearer'?)"),
-    ("kind = \"bearer\", token", "kind = \"basic\", user = \"x\", passwort", "password is missing"),
-    ("auth = {", "allow_private = [\"10.0.0.1/8\"]\nauth = {", "'10.0.0.1/8' is neither an address nor a network"),
-    ("auth = {", "probe = \"release\"\nauth = {", "the operation 'release' can't be a probe"),
-    ("auth = {", "probe = \"helth\"\nauth = {", "there is no operation 'helth' (did you mean 'health'?)"),
-    ("auth = {", "client_certificate = \"/c.pem\"\nauth = {", "client_certificate and client_key belong together"),
-    ("auth = {", "ca = \"c.pem\"\nauth = {", "'c.pem' is not an absolute path"),
-    ("auth = {", "redirect_hosts = [\"https://x\"]\nauth = {", "'https://x' is not a host"),
+    (
+        "https://shop.internal.example:8443/api/v2",
+        "ftp://x",
+        "this is not the URL of an API",
+    ),
+    (
+        "token = { env = \"SHOP_TOKEN\" }",
+        "token = \"abc\"",
+        "the secret token is written into the file, or is no reference",
+    ),
+    (
+        "kind = \"bearer\"",
+        "kind = \"bearr\"",
+        "there is no auth of the kind 'bearr' (did you mean 'bearer'?)",
+    ),
+    (
+        "kind = \"bearer\", token",
+        "kind = \"basic\", user = \"x\", passwort",
+        "password is missing",
+    ),
+    (
+        "auth = {",
+        "allow_private = [\"10.0.0.1/8\"]\nauth = {",
+        "'10.0.0.1/8' is neither an address nor a network",
+    ),
+    (
+        "auth = {",
+        "probe = \"release\"\nauth = {",
+        "the operation 'release' can't be a probe",
+    ),
+    (
+        "auth = {",
+        "probe = \"helth\"\nauth = {",
+        "there is no operation 'helth' (did you mean 'health'?)",
+    ),
+    (
+        "auth = {",
+        "client_certificate = \"/c.pem\"\nauth = {",
+        "client_certificate and client_key belong together",
+    ),
+    (
+        "auth = {",
+        "ca = \"c.pem\"\nauth = {",
+        "'c.pem' is not an absolute path",
+    ),
+    (
+        "auth = {",
+        "redirect_hosts = [\"https://x\"]\nauth = {",
+        "'https://x' is not a host",
+    ),
     ("method = \"GET\"", "method = \"get\"", "'get' is not known here"),
-    ("path = \"/health\"", "path = \"health\"", "'health' is not the path of an operation"),
-    ("path = \"/health\"", "path = \"/a/../b\"", "'/a/../b' is not the path of an operation"),
-    ("path = \"/health\"", "path = \"/health?x=1\"", "is not the path of an operation"),
+    (
+        "path = \"/health\"",
+        "path = \"health\"",
+        "'health' is not the path of an operation",
+    ),
+    (
+        "path = \"/health\"",
+        "path = \"/a/../b\"",
+        "'/a/../b' is not the path of an operation",
+    ),
+    (
+        "path = \"/health\"",
+        "path = \"/health?x=1\"",
+        "is not the path of an operation",
+    ),
     ("path = \"/health\"", "path = \"/{x}\"", "there is no parameter 'x'"),
-    ("path = \"/health\"", "path = \"/{response:/id}\"", "there is no answer yet to take this from"),
-    ("path = \"/health\"", "path = \"/health\"\nbody = { a = 1 }", "GET has no body"),
-    ("path = \"/health\"", "path = \"/health\"\nheaders = { Authorization = \"x\" }", "the header 'Authorization' can't be set here"),
-    ("path = \"/health\"", "path = \"/health\"\nheaders = { Host = \"x\" }", "the header 'Host' can't be set here"),
-    ("path = \"/health\"", "path = \"/health\"\nretries = 99", "retries can't be 99"),
-    ("path = \"/health\"", "path = \"/health\"\nsuccess = { status = [\"9xx\"] }", "'9xx' is not a status"),
-    ("path = \"/health\"", "path = \"/health\"\nsuccess = { pointer = \"/a\" }", "it doesn't say which values count"),
-    ("path = \"/health\"", "path = \"/health\"\nresult = { a = \"b\" }", "'b' is not a JSON pointer"),
-    ("path = \"/health\"", "path = \"/health\"\ncancel = { method = \"DELETE\", path = \"/x\" }", "there is nothing that cancel could end"),
-    ("path = \"/health\"", "path = \"/health\"\neffects = [\"nothing\"]", "'nothing' is not known here"),
-    ("path = \"/health\"", "path = \"/health\"\npth = 1", "unknown key executor.operations.health.pth (did you mean 'path'?)"),
-    ("\"{version}\", replicas", "\"{verson}\", replicas", "there is no parameter 'verson' (did you mean 'version'?)"),
-    ("\"{version}\", replicas", "\"{version\", replicas", "this can't be filled in"),
-    ("header = \"location\", until", "until", "it must say in one way where the status is asked for"),
-    (", until = { pointer = \"/status\", equals = \"done\" }", "", "it doesn't say when the work has ended"),
-    ("type = \"enum\", values = [\"web\", \"jobs\"]", "type = \"enum\"", "values belong to the types enum and list"),
-    ("default = 2", "default = \"2\"", "the default is not of the parameter's type"),
+    (
+        "path = \"/health\"",
+        "path = \"/{response:/id}\"",
+        "there is no answer yet to take this from",
+    ),
+    (
+        "path = \"/health\"",
+        "path = \"/health\"\nbody = { a = 1 }",
+        "GET has no body",
+    ),
+    (
+        "path = \"/health\"",
+        "path = \"/health\"\nheaders = { Authorization = \"x\" }",
+        "the header 'Authorization' can't be set here",
+    ),
+    (
+        "path = \"/health\"",
+        "path = \"/health\"\nheaders = { Host = \"x\" }",
+        "the header 'Host' can't be set here",
+    ),
+    (
+        "path = \"/health\"",
+        "path = \"/health\"\nretries = 99",
+        "retries can't be 99",
+    ),
+    (
+        "path = \"/health\"",
+        "path = \"/health\"\nsuccess = { status = [\"9xx\"] }",
+        "'9xx' is not a status",
+    ),
+    (
+        "path = \"/health\"",
+        "path = \"/health\"\nsuccess = { pointer = \"/a\" }",
+        "it doesn't say which values count",
+    ),
+    (
+        "path = \"/health\"",
+        "path = \"/health\"\nresult = { a = \"b\" }",
+        "'b' is not a JSON pointer",
+    ),
+    (
+        "path = \"/health\"",
+        "path = \"/health\"\ncancel = { method = \"DELETE\", path = \"/x\" }",
+        "there is nothing that cancel could end",
+    ),
+    (
+        "path = \"/health\"",
+        "path = \"/health\"\neffects = [\"nothing\"]",
+        "'nothing' is not known here",
+    ),
+    (
+        "path = \"/health\"",
+        "path = \"/health\"\npth = 1",
+        "unknown key executor.operations.health.pth (did you mean 'path'?)",
+    ),
+    (
+        "\"{version}\", replicas",
+        "\"{verson}\", replicas",
+        "there is no parameter 'verson' (did you mean 'version'?)",
+    ),
+    (
+        "\"{version}\", replicas",
+        "\"{version\", replicas",
+        "this can't be filled in",
+    ),
+    (
+        "header = \"location\", until",
+        "until",
+        "it must say in one way where the status is asked for",
+    ),
+    (
+        ", until = { pointer = \"/status\", equals = \"done\" }",
+        "",
+        "it doesn't say when the work has ended",
+    ),
+    (
+        "type = \"enum\", values = [\"web\", \"jobs\"]",
+        "type = \"enum\"",
+        "values belong to the types enum and list",
+    ),
+    (
+        "default = 2",
+        "default = \"2\"",
+        "the default is not of the parameter's type",
+    ),
     ("\"v[0-9]+(", "\"v[0-9+(", "this is not a pattern"),
     ("max_length = 20", "max_length = 0", "max_length can't be 0"),
-    ("app = { type = \"string\", required = true", "app = { type = \"string\"", "the parameter 'app' may be missing from the path"),
-    ("app = { type = \"string\", required", "app = { type = \"list\", required", "the parameter 'app' is a list, which a path can't hold"),
-    ("replicas = { type", "operation = { type = \"string\", description = \"d\" }\nreplicas = { type", "'operation' can't be the name of a parameter"),
+    (
+        "app = { type = \"string\", required = true",
+        "app = { type = \"string\"",
+        "the parameter 'app' may be missing from the path",
+    ),
+    (
+        "app = { type = \"string\", required",
+        "app = { type = \"list\", required",
+        "the parameter 'app' is a list, which a path can't hold",
+    ),
+    (
+        "replicas = { type",
+        "operation = { type = \"string\", description = \"d\" }\nreplicas = { type",
+        "'operation' can't be the name of a parameter",
+    ),
 ];
 
 #[test]

@@ -23,7 +23,11 @@ const DEPTH_MAX: usize = 64;
 /// More entries than this are not looked at.
 const ENTRIES_MAX: usize = 1_000_000;
 
-pub(in crate::executors) fn collect(work: &Path, globs: &[String], limit: CollectLimit) -> Result<Collected, ExecutorError> {
+pub(in crate::executors) fn collect(
+    work: &Path,
+    globs: &[String],
+    limit: CollectLimit,
+) -> Result<Collected, ExecutorError> {
     let mut search = Search {
         globs: set(globs.iter())?,
         internal: set(globs.iter().filter(|glob| glob.starts_with(INTERNAL)))?,

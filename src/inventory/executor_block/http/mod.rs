@@ -98,9 +98,18 @@ fn check_url(section: &Section<'_, '_>, url: &At<String>, plaintext: bool) {
 
 /// The header that the credentials use, which no operation may set.
 fn headers_taken(section: &Section<'_, '_>) -> Vec<String> {
-    let mut taken = ["host", "content-length", "transfer-encoding", "connection", "upgrade", "te", "trailer", "expect"]
-        .map(str::to_owned)
-        .to_vec();
+    let mut taken = [
+        "host",
+        "content-length",
+        "transfer-encoding",
+        "connection",
+        "upgrade",
+        "te",
+        "trailer",
+        "expect",
+    ]
+    .map(str::to_owned)
+    .to_vec();
     if let Some(auth) = section.table("auth") {
         let own = auth.text("name").map(|name| name.value.to_ascii_lowercase());
         taken.push(own.unwrap_or_else(|| "authorization".to_owned()));

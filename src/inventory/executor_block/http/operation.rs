@@ -73,9 +73,11 @@ fn operation(table: &Section<'_, '_>, taken: &[String]) -> Operation {
     let mut taken = taken.to_vec();
     if let Some(header) = &idempotency_header {
         if !is_header(&header.value) {
-            table
-                .source()
-                .problem(header.at, "this can't be the name of a header", "write \"Idempotency-Key\"");
+            table.source().problem(
+                header.at,
+                "this can't be the name of a header",
+                "write \"Idempotency-Key\"",
+            );
         }
         taken.push(header.value.to_ascii_lowercase());
     }
@@ -92,7 +94,9 @@ fn operation(table: &Section<'_, '_>, taken: &[String]) -> Operation {
     });
     if let (None, Some(at)) = (&poll, table.place("cancel")) {
         let hint = "without poll the work ends with its answer; write [executor.operations.NAME.poll]";
-        table.source().problem(at, "there is nothing that cancel could end", hint);
+        table
+            .source()
+            .problem(at, "there is nothing that cancel could end", hint);
     }
     let query = known.templates("query");
     let headers = known.headers(&taken);
@@ -296,7 +300,9 @@ fn range(text: &str) -> Option<(u16, u16)> {
 fn pointer(section: &Section<'_, '_>, text: &At<String>) {
     if !text.value.starts_with('/') {
         let message = format!("'{}' is not a JSON pointer", text.value);
-        section.source().problem(text.at, message, "write \"/status\" or \"/items/0/id\"");
+        section
+            .source()
+            .problem(text.at, message, "write \"/status\" or \"/items/0/id\"");
     }
 }
 
@@ -330,11 +336,7 @@ fn condition_at(section: &Section<'_, '_>, key: &'static str) -> Option<Conditio
 fn read_poll(section: &Section<'_, '_>, parameters: &Parameters) -> Poll {
     let known = Known { section, parameters };
     let keys = ["path", "pointer", "header"];
-    let given = [
-        section.place("path"),
-        section.place("pointer"),
-        section.place("header"),
-    ];
+    let given = [section.place("path"), section.place("pointer"), section.place("header")];
     if given.iter().flatten().count() != 1 {
         section.source().problem(
             section.at(),
@@ -354,7 +356,9 @@ fn read_poll(section: &Section<'_, '_>, parameters: &Parameters) -> Poll {
     let until = condition_at(section, "until");
     if until.is_none() && section.place("until").is_none() {
         let hint = "write until = { pointer = \"/status\", equals = \"done\" }";
-        section.source().problem(section.at(), "it doesn't say when the work has ended", hint);
+        section
+            .source()
+            .problem(section.at(), "it doesn't say when the work has ended", hint);
     }
     Poll {
         url,
@@ -383,7 +387,11 @@ fn effects(table: &Section<'_, '_>, method: Method) -> Vec<Effect> {
         ("target", Effect::Target),
     ];
     if table.place("effects").is_none() {
-        return if method.is_safe() { Vec::new() } else { vec![Effect::Target] };
+        return if method.is_safe() {
+            Vec::new()
+        } else {
+            vec![Effect::Target]
+        };
     }
     let mut effects: Vec<Effect> = table
         .texts("effects")
@@ -403,7 +411,9 @@ fn retries(table: &Section<'_, '_>) -> u32 {
         Ok(retries @ 0..=20) => retries,
         _ => {
             let message = format!("retries can't be {}", number.value);
-            table.source().problem(number.at, message, "write a number from 0 to 20");
+            table
+                .source()
+                .problem(number.at, message, "write a number from 0 to 20");
             RETRIES
         }
     }

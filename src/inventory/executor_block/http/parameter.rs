@@ -114,7 +114,9 @@ fn max_length(section: &Section<'_, '_>) -> usize {
         Ok(length @ 1..=1_048_576) => length,
         _ => {
             let message = format!("max_length can't be {}", number.value);
-            section.source().problem(number.at, message, "write 1 to 1048576, in bytes");
+            section
+                .source()
+                .problem(number.at, message, "write 1 to 1048576, in bytes");
             HttpParameter::MAX_LENGTH
         }
     }

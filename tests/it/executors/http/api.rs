@@ -83,7 +83,10 @@ pub struct Api {
 
 impl Api {
     /// `answer` gets each request, and how many came before it.
-    pub async fn start(tls: Option<TlsAcceptor>, answer: impl Fn(&Seen, usize) -> Reply + Send + Sync + 'static) -> Self {
+    pub async fn start(
+        tls: Option<TlsAcceptor>,
+        answer: impl Fn(&Seen, usize) -> Reply + Send + Sync + 'static,
+    ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("binds");
         Self::on(listener, tls, answer)
     }
@@ -137,7 +140,10 @@ impl Api {
 
     /// The method and target of each request so far.
     pub fn asked(&self) -> Vec<String> {
-        self.seen().iter().map(|seen| format!("{} {}", seen.method, seen.target)).collect()
+        self.seen()
+            .iter()
+            .map(|seen| format!("{} {}", seen.method, seen.target))
+            .collect()
     }
 }
 
@@ -177,7 +183,10 @@ async fn read(stream: &mut (impl AsyncRead + Unpin)) -> Option<Seen> {
         body: bytes[end + 4..].to_vec(),
         head: head.clone(),
     };
-    let length: usize = seen.header("content-length").and_then(|text| text.parse().ok()).unwrap_or(0);
+    let length: usize = seen
+        .header("content-length")
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(0);
     while seen.body.len() < length {
         if stream.read_buf(&mut seen.body).await.ok()? == 0 {
             return None;
@@ -190,10 +199,17 @@ async fn write(stream: &mut (impl AsyncWrite + Unpin), reply: Reply) -> std::io:
     match reply {
         Reply::Json(status, document) => {
             let headers = vec![("content-type", "application/json".to_owned())];
-            Box::pin(write(stream, Reply::Full(status, headers, document.to_string().into_bytes()))).await
+            Box::pin(write(
+                stream,
+                Reply::Full(status, headers, document.to_string().into_bytes()),
+            ))
+            .await
         }
         Reply::Full(status, headers, body) => {
-            let mut head = format!("HTTP/1.1 {status} Of Tests\r\nconnection: close\r\ncontent-length: {}\r\n", body.len());
+            let mut head = format!(
+                "HTTP/1.1 {status} Of Tests\r\nconnection: close\r\ncontent-length: {}\r\n",
+                body.len()
+            );
             for (name, value) in headers {
                 head.push_str(&format!("{name}: {value}\r\n"));
             }
@@ -273,7 +289,9 @@ impl Trust {
             Clients::Known => {
                 let mut roots = RootCertStore::empty();
                 roots.add(self.certificates("ca.pem").remove(0)).expect("a root");
-                let verifier = WebPkiClientVerifier::builder(Arc::new(roots)).build().expect("a verifier");
+                let verifier = WebPkiClientVerifier::builder(Arc::new(roots))
+                    .build()
+                    .expect("a verifier");
                 ServerConfig::builder().with_client_cert_verifier(verifier)
             }
         };
@@ -305,7 +323,10 @@ impl Book {
         let book = self.clone();
         Arc::new(move |name| {
             let book = book.0.lock().expect("no panic");
-            let found = book.iter().find(|(known, _)| *known == name).map(|(_, found)| found.clone());
+            let found = book
+                .iter()
+                .find(|(known, _)| *known == name)
+                .map(|(_, found)| found.clone());
             Box::pin(async move { found.ok_or_else(|| std::io::Error::other("no such name in the book")) })
         })
     }

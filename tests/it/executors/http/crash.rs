@@ -57,7 +57,10 @@ async fn what_was_sent_is_sent_again_only_where_that_does_no_harm() {
         let (log, state) = end_of(&second, &handle).await;
         assert_eq!(api.seen().len(), requests, "{operation}: {log}");
         match operation {
-            "post" => assert!(matches!(&state, AttemptState::Lost(why) if why.contains("interrupted")), "{state:?}"),
+            "post" => assert!(
+                matches!(&state, AttemptState::Lost(why) if why.contains("interrupted")),
+                "{state:?}"
+            ),
             _ => {
                 assert_eq!(report(&state).exit_code, Some(0), "{operation}: {log}");
                 assert!(log.contains("sent again"), "{log}");
@@ -65,7 +68,11 @@ async fn what_was_sent_is_sent_again_only_where_that_does_no_harm() {
         }
         if operation == "keyed" {
             let attempt = start.attempt.to_string();
-            assert!(api.seen().iter().all(|seen| seen.header("idempotency-key") == Some(&attempt)));
+            assert!(
+                api.seen()
+                    .iter()
+                    .all(|seen| seen.header("idempotency-key") == Some(&attempt))
+            );
         }
         // How it ended is told again, by whoever is asked.
         let third = rig.executor(&block);

@@ -1,6 +1,6 @@
 //! The http executor against an API of the tests' own.
 
-mod api;
+pub mod api;
 mod crash;
 mod reach;
 mod stories;
@@ -35,7 +35,8 @@ pub fn block(executor: &str, operations: &str) -> HttpBlock {
     let text = format!(
         "name = \"api\"\ndescription = \"An API\"\nintents = {intents}\n[executor]\nkind = \"http\"\n{executor}\n{operations}\n{fill}"
     );
-    let snapshot = crate::recipes::loaded(&[("api.toml", &text)]).unwrap_or_else(|problems| panic!("{problems:#?}\n{text}"));
+    let snapshot =
+        crate::recipes::loaded(&[("api.toml", &text)]).unwrap_or_else(|problems| panic!("{problems:#?}\n{text}"));
     match &snapshot.targets[0].executor {
         ExecutorBlock::Http(block) => (**block).clone(),
         other => panic!("{other:?}"),
@@ -112,7 +113,10 @@ impl Rig {
             bytes: 1 << 30,
         };
         let workspace: Workspace = executor.workspace(self.execution);
-        let found = executor.collect(&workspace, &["**".to_owned()], limit).await.expect("collects");
+        let found = executor
+            .collect(&workspace, &["**".to_owned()], limit)
+            .await
+            .expect("collects");
         assert!(found.left_out.is_empty(), "{:?}", found.left_out);
         let read = |mut file: clawhand::executors::CollectedFile| {
             let mut bytes = Vec::new();

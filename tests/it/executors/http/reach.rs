@@ -43,13 +43,27 @@ async fn addresses_that_are_not_named_are_refused_whatever_the_name() {
     let port = api.address.port();
     let rig = Rig::new();
     rig.book.put("api.test", &["127.0.0.1", "10.0.0.1"]);
-    for host in ["127.0.0.1", "localhost", "api.test", "[::ffff:127.0.0.1]", "0x7f.1", "2130706433"] {
+    for host in [
+        "127.0.0.1",
+        "localhost",
+        "api.test",
+        "[::ffff:127.0.0.1]",
+        "0x7f.1",
+        "2130706433",
+    ] {
         rig.book.put("localhost", &["127.0.0.1", "::1"]);
-        let executor = format!("base_url = \"http://{host}:{port}\"\nplaintext = true\nallow_private = [\"10.9.0.0/16\"]");
+        let executor =
+            format!("base_url = \"http://{host}:{port}\"\nplaintext = true\nallow_private = [\"10.9.0.0/16\"]");
         let (log, state) = rig.run(&block(&executor, GET), "get", json!({})).await;
-        assert!(never_started(&state).contains("not one that it allows"), "{host}: {log}");
+        assert!(
+            never_started(&state).contains("not one that it allows"),
+            "{host}: {log}"
+        );
         let trouble = rig.executor(&block(&executor, GET)).probe().await.expect_err("refused");
-        assert!(trouble.what.contains("not allowed") && trouble.hint.contains("allow_private"), "{trouble:?}");
+        assert!(
+            trouble.what.contains("not allowed") && trouble.hint.contains("allow_private"),
+            "{trouble:?}"
+        );
     }
     assert!(api.seen().is_empty());
 }
@@ -106,22 +120,39 @@ async fn redirects_lead_only_to_listed_hosts_and_allowed_addresses() {
         block(&executor, GET)
     };
     // Not listed: it is an answer, and no good one.
-    let (_, state) = rig.run(&with("allow_private = [\"127.0.0.1\"]"), "get", json!({})).await;
+    let (_, state) = rig
+        .run(&with("allow_private = [\"127.0.0.1\"]"), "get", json!({}))
+        .await;
     assert_eq!(report(&state).exit_code, Some(1));
     assert!(other.seen().is_empty());
     let listed = format!("redirect_hosts = [\"files.test:{}\"]", other.address.port());
     // Listed, and its address is not allowed.
     rig.book.put("files.test", &["127.0.0.3"]);
-    let (_, state) = rig.run(&with(&format!("allow_private = [\"127.0.0.1\"]\n{listed}")), "get", json!({})).await;
+    let (_, state) = rig
+        .run(
+            &with(&format!("allow_private = [\"127.0.0.1\"]\n{listed}")),
+            "get",
+            json!({}),
+        )
+        .await;
     assert!(matches!(state, AttemptState::Lost(_)), "{state:?}");
     assert!(other.seen().is_empty());
     // Listed and allowed: it gets the request, and none of the credentials.
     rig.book.put("files.test", &["127.0.0.1"]);
-    let (log, state) = rig.run(&with(&format!("allow_private = [\"127.0.0.1\"]\n{listed}")), "get", json!({})).await;
+    let (log, state) = rig
+        .run(
+            &with(&format!("allow_private = [\"127.0.0.1\"]\n{listed}")),
+            "get",
+            json!({}),
+        )
+        .await;
     assert_eq!(report(&state).exit_code, Some(0), "{log}");
     assert_eq!(other.asked(), ["GET /x"]);
     assert_eq!(other.seen()[0].header("authorization"), None);
-    assert_eq!(api.seen()[0].header("authorization"), Some("Bearer a-secret-of-the-api"));
+    assert_eq!(
+        api.seen()[0].header("authorization"),
+        Some("Bearer a-secret-of-the-api")
+    );
 }
 
 #[tokio::test]
@@ -173,13 +204,21 @@ async fn credentials_are_sent_and_never_written() {
     let rig = Rig::new();
     rig.secret("KEY", "hunter2-hunter2");
     let cases = [
-        ("{ kind = \"bearer\", token = { env = \"KEY\" } }", "authorization", "Bearer hunter2-hunter2"),
+        (
+            "{ kind = \"bearer\", token = { env = \"KEY\" } }",
+            "authorization",
+            "Bearer hunter2-hunter2",
+        ),
         (
             "{ kind = \"basic\", user = \"jo\", password = { env = \"KEY\" } }",
             "authorization",
             "Basic am86aHVudGVyMi1odW50ZXIy",
         ),
-        ("{ kind = \"header\", name = \"X-Key\", value = { env = \"KEY\" } }", "x-key", "hunter2-hunter2"),
+        (
+            "{ kind = \"header\", name = \"X-Key\", value = { env = \"KEY\" } }",
+            "x-key",
+            "hunter2-hunter2",
+        ),
     ];
     for (auth, header, value) in cases {
         let executor = format!(
@@ -212,7 +251,8 @@ async fn credentials_are_sent_and_never_written() {
 async fn a_token_is_fetched_once_and_anew_when_it_is_refused() {
     let api = Api::start(None, |seen, count| match seen.target.as_str() {
         "/token" => {
-            let token = json!({"access_token": format!("token-number-{count}"), "token_type": "Bearer", "expires_in": 3600});
+            let token =
+                json!({"access_token": format!("token-number-{count}"), "token_type": "Bearer", "expires_in": 3600});
             Reply::Json(200, token)
         }
         // The first token is taken twice and then no more.
@@ -232,17 +272,33 @@ async fn a_token_is_fetched_once_and_anew_when_it_is_refused() {
         let handle = rig.start(&executor, &call("get", json!({}))).await;
         let (log, state) = end_of(&executor, &handle).await;
         assert_eq!(report(&state).exit_code, Some(0), "{log}");
-        assert!(log.contains("Bearer [secret]") && !log.contains("token-number"), "{log}");
+        assert!(
+            log.contains("Bearer [secret]") && !log.contains("token-number"),
+            "{log}"
+        );
     }
     assert_eq!(
         api.asked(),
-        ["POST /token", "POST /get", "POST /get", "POST /get", "POST /token", "POST /get"]
+        [
+            "POST /token",
+            "POST /get",
+            "POST /get",
+            "POST /get",
+            "POST /token",
+            "POST /get"
+        ]
     );
     let asked = api.seen()[0].clone();
     let body = String::from_utf8(asked.body.clone()).expect("text");
-    assert!(body.contains("grant_type=client_credentials") && body.contains("scope=deploy+read"), "{body}");
+    assert!(
+        body.contains("grant_type=client_credentials") && body.contains("scope=deploy+read"),
+        "{body}"
+    );
     let everything = rig.everything();
-    assert!(!everything.contains("token-number") && !everything.contains("client-secret"), "{everything}");
+    assert!(
+        !everything.contains("token-number") && !everything.contains("client-secret"),
+        "{everything}"
+    );
 }
 
 #[tokio::test]
@@ -272,9 +328,8 @@ async fn an_api_that_stays_away_was_never_asked() {
     let address = listener.local_addr().expect("an address");
     drop(listener);
     let rig = Rig::new();
-    let executor = format!(
-        "base_url = \"http://{address}\"\nplaintext = true\nallow_private = [\"127.0.0.1\"]\noutage = \"1s\""
-    );
+    let executor =
+        format!("base_url = \"http://{address}\"\nplaintext = true\nallow_private = [\"127.0.0.1\"]\noutage = \"1s\"");
     let block = block(&executor, &GET.replace("GET", "POST"));
     let (_, state) = rig.run(&block, "get", json!({})).await;
     assert_eq!(never_started(&state), "the API can't be reached now");
@@ -288,7 +343,10 @@ async fn an_api_that_falls_silent_is_not_waited_for_forever() {
     let held = gate.clone();
     let api = Api::start(None, move |_, _| Reply::After(held.clone(), Box::new(fine()))).await;
     let rig = Rig::new();
-    let mut block = plain(&api, &(GET.to_owned() + &GET.replace("get", "post").replace("GET", "POST")));
+    let mut block = plain(
+        &api,
+        &(GET.to_owned() + &GET.replace("get", "post").replace("GET", "POST")),
+    );
     block.idle_timeout = Duration::from_millis(100);
     let (log, state) = rig.run(&block, "get", json!({})).await;
     assert!(matches!(state, AttemptState::Lost(_)), "{state:?}: {log}");
@@ -317,10 +375,19 @@ async fn a_probe_tells_what_is_wrong_apart() {
     assert!(facts.tools.is_empty());
     let told = |trouble: clawhand::executors::Trouble| format!("{}; {}", trouble.what, trouble.hint);
     let unknown = told(probing("unknown").probe().await.expect_err("refused"));
-    assert!(unknown.contains("401") && unknown.contains("doesn't know the credentials"), "{unknown}");
+    assert!(
+        unknown.contains("401") && unknown.contains("doesn't know the credentials"),
+        "{unknown}"
+    );
     let forbidden = told(probing("forbidden").probe().await.expect_err("refused"));
-    assert!(forbidden.contains("403") && forbidden.contains("may not do this"), "{forbidden}");
-    rig.executor(&plain(&api, "")).probe().await.expect("any answer will do");
+    assert!(
+        forbidden.contains("403") && forbidden.contains("may not do this"),
+        "{forbidden}"
+    );
+    rig.executor(&plain(&api, ""))
+        .probe()
+        .await
+        .expect("any answer will do");
     assert!(api.asked().contains(&"HEAD /v1".to_owned()), "{:?}", api.asked());
     let nowhere = block("base_url = \"https://nowhere.test\"", GET);
     let nowhere = told(rig.executor(&nowhere).probe().await.expect_err("refused"));

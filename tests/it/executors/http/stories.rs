@@ -48,16 +48,28 @@ async fn an_operation_is_asked_as_the_target_says() {
     let (log, state) = end_of(&executor, &handle).await;
     assert_eq!(report(&state).exit_code, Some(0));
     let seen = api.seen();
-    assert_eq!(api.asked(), ["POST /v1/apps/a%20b%2Fc/releases?dry=true&tag=x%26y&tag=z"]);
-    assert_eq!(seen[0].json(), json!({"version": "1.2\"x", "count": 3, "note": "by a b/c"}));
+    assert_eq!(
+        api.asked(),
+        ["POST /v1/apps/a%20b%2Fc/releases?dry=true&tag=x%26y&tag=z"]
+    );
+    assert_eq!(
+        seen[0].json(),
+        json!({"version": "1.2\"x", "count": 3, "note": "by a b/c"})
+    );
     assert_eq!(seen[0].header("x-reason"), Some("asked for a b/c"));
     assert_eq!(seen[0].header("content-type"), Some("application/json"));
     assert_eq!(seen[0].header("authorization"), None);
-    assert!(log.starts_with("POST /apps/a%20b%2Fc/releases?dry=true&tag=x%26y&tag=z\nHTTP 201"), "{log}");
+    assert!(
+        log.starts_with("POST /apps/a%20b%2Fc/releases?dry=true&tag=x%26y&tag=z\nHTTP 201"),
+        "{log}"
+    );
     assert!(log.contains("result id: 7\nresult missing: null\n"), "{log}");
     assert!(!log.contains("127.0.0.1"), "{log}");
     let files = rig.files(&executor).await;
-    assert_eq!(files["response.json"], json!({"id": 7, "état": "ok"}).to_string().into_bytes());
+    assert_eq!(
+        files["response.json"],
+        json!({"id": 7, "état": "ok"}).to_string().into_bytes()
+    );
     assert_eq!(files["result.json"], br#"{"id":7,"missing":null}"#);
     executor.clean_up(rig.execution).await.expect("cleans up");
     assert!(executor.leftovers().await.expect("lists").is_empty());
@@ -81,11 +93,18 @@ path = "/set"
 success = { status = ["200", "203-204"], pointer = "/ok", equals = "true" }
 "#;
     let block = plain(&api, operations);
-    for said in ["the API answered HTTP 409", "the API answered, but /ok is false", "/ok is not there"] {
+    for said in [
+        "the API answered HTTP 409",
+        "the API answered, but /ok is false",
+        "/ok is not there",
+    ] {
         let (log, state) = rig.run(&block, "set", json!({})).await;
         let report = report(&state);
         assert_eq!(report.exit_code, Some(1), "{log}");
-        assert!(report.exec_error.as_deref().is_some_and(|why| why.contains(said)), "{report:?}");
+        assert!(
+            report.exec_error.as_deref().is_some_and(|why| why.contains(said)),
+            "{report:?}"
+        );
     }
     assert_eq!(api.seen().len(), 3, "a POST is sent once");
 }
@@ -175,7 +194,11 @@ async fn work_that_goes_on_is_waited_for() {
     let (log, state) = end_of(&executor, &handle).await;
     assert_eq!(report(&state).exit_code, Some(0), "{log}");
     assert_eq!(api.asked()[0], "POST /v1/jobs");
-    assert!(api.asked()[1..].iter().all(|asked| asked == "GET /v1/jobs/j%2F1"), "{:?}", api.asked());
+    assert!(
+        api.asked()[1..].iter().all(|asked| asked == "GET /v1/jobs/j%2F1"),
+        "{:?}",
+        api.asked()
+    );
     assert_eq!(log.matches("/state is \"running\"").count(), 1, "{log}");
     assert!(log.contains("result answer: 42"), "{log}");
     let files = rig.files(&executor).await;
@@ -194,7 +217,10 @@ async fn work_that_fails_later_is_told() {
     let (log, state) = rig.run(&jobs(&api), "job", json!({})).await;
     let report = report(&state);
     assert_eq!(report.exit_code, Some(1), "{log}");
-    assert_eq!(report.exec_error.as_deref(), Some("the work failed: /state is \"broken\""));
+    assert_eq!(
+        report.exec_error.as_deref(),
+        Some("the work failed: /state is \"broken\"")
+    );
 }
 
 #[tokio::test]
@@ -214,7 +240,11 @@ async fn a_cancel_ends_the_wait_and_the_work() {
     let (log, state) = end_of(&executor, &handle).await;
     let report = report(&state);
     assert!(report.cancelled && !report.timed_out, "{report:?}");
-    assert_eq!(api.asked().last().map(String::as_str), Some("DELETE /v1/jobs/1"), "{log}");
+    assert_eq!(
+        api.asked().last().map(String::as_str),
+        Some("DELETE /v1/jobs/1"),
+        "{log}"
+    );
 }
 
 #[tokio::test]
@@ -225,7 +255,9 @@ async fn a_cancel_gives_up_a_request_and_says_what_is_not_known() {
     let rig = Rig::new();
     let block = plain(&api, DEPLOY);
     let executor = rig.executor(&block);
-    let handle = rig.start(&executor, &call("deploy", json!({"app": "a", "version": "1"}))).await;
+    let handle = rig
+        .start(&executor, &call("deploy", json!({"app": "a", "version": "1"})))
+        .await;
     api.until(1).await;
     executor.cancel(&handle, Duration::from_secs(1)).await.expect("cancels");
     let (log, state) = end_of(&executor, &handle).await;
@@ -250,7 +282,10 @@ async fn what_takes_too_long_is_timed_out() {
     let handle = rig.start(&executor, &start).await;
     let (_, state) = end_of(&executor, &handle).await;
     let report = report(&state);
-    assert!(report.timed_out && !report.cancelled && report.exit_code.is_none(), "{report:?}");
+    assert!(
+        report.timed_out && !report.cancelled && report.exit_code.is_none(),
+        "{report:?}"
+    );
     assert!(api.asked().contains(&"DELETE /v1/jobs/1".to_owned()));
 }
 
@@ -284,7 +319,11 @@ async fn large_and_binary_answers_are_kept_byte_for_byte() {
     const SIZE: usize = 100 * 1024 * 1024;
     let api = Api::start(None, |seen, _| match seen.target.as_str() {
         "/v1/large" => Reply::Large(SIZE),
-        _ => Reply::Full(200, vec![("content-type", "application/zip".to_owned())], (0..=255).collect()),
+        _ => Reply::Full(
+            200,
+            vec![("content-type", "application/zip".to_owned())],
+            (0..=255).collect(),
+        ),
     })
     .await;
     let rig = Rig::new();
@@ -301,22 +340,37 @@ async fn large_and_binary_answers_are_kept_byte_for_byte() {
     assert!(log.contains("[104857600 bytes that are no text]"), "{log}");
     let large = &rig.files(&executor).await["response.bin"];
     assert_eq!(large.len(), SIZE);
-    assert!(large.iter().enumerate().all(|(place, byte)| *byte == (place % (251 * 1024) % 251) as u8));
+    assert!(
+        large
+            .iter()
+            .enumerate()
+            .all(|(place, byte)| *byte == (place % (251 * 1024) % 251) as u8)
+    );
     let handle = rig.start(&executor, &call("small", json!({}))).await;
     assert_eq!(report(&end_of(&executor, &handle).await.1).exit_code, Some(0));
-    assert_eq!(rig.files(&executor).await["response.zip"], (0..=255).collect::<Vec<u8>>());
+    assert_eq!(
+        rig.files(&executor).await["response.zip"],
+        (0..=255).collect::<Vec<u8>>()
+    );
     let block = plain(&api, &get("large", "1 MiB"));
     let (_, state) = rig.run(&block, "large", json!({})).await;
     let report = report(&state);
     assert_eq!(report.exit_code, Some(1));
-    assert_eq!(report.exec_error.as_deref(), Some("the API's answer is larger than 1048576 bytes"));
+    assert_eq!(
+        report.exec_error.as_deref(),
+        Some("the API's answer is larger than 1048576 bytes")
+    );
 }
 
 #[tokio::test]
 async fn a_log_is_bounded_and_read_from_any_place() {
     let text = "line\n".repeat(5000);
     let api = Api::start(None, move |_, _| {
-        Reply::Full(200, vec![("content-type", "text/plain".to_owned())], text.clone().into_bytes())
+        Reply::Full(
+            200,
+            vec![("content-type", "text/plain".to_owned())],
+            text.clone().into_bytes(),
+        )
     })
     .await;
     let rig = Rig::new();
@@ -329,7 +383,13 @@ async fn a_log_is_bounded_and_read_from_any_place() {
     assert!(log.len() < 1100 && log.contains("bytes of output left out"), "{log}");
     assert!(report(&state).output_dropped > 10_000, "{state:?}");
     let seen = executor.observe(&handle, 4, 3, Duration::ZERO).await.expect("observes");
-    assert_eq!((seen.output.as_ref(), seen.state), (&log.as_bytes()[4..7], AttemptState::Running));
-    let seen = executor.observe(&handle, log.len() as u64, 10, Duration::ZERO).await.expect("observes");
+    assert_eq!(
+        (seen.output.as_ref(), seen.state),
+        (&log.as_bytes()[4..7], AttemptState::Running)
+    );
+    let seen = executor
+        .observe(&handle, log.len() as u64, 10, Duration::ZERO)
+        .await
+        .expect("observes");
     assert_eq!(seen.state, state);
 }
