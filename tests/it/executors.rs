@@ -4,7 +4,7 @@
 mod confined;
 mod contract;
 mod files;
-mod http;
+pub mod http;
 mod lost;
 mod output;
 pub mod rig;

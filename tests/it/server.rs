@@ -3,6 +3,7 @@
 //!
 //! Start at [`place::Place`]; what a step waits for is in [`gate`], what a caller sees goes through [`caller`].
 
+mod apis;
 mod caller;
 mod command;
 mod edits;

@@ -32,11 +32,7 @@ pub(super) struct Answer {
 
 impl Answer {
     /// Takes in the whole answer.
-    pub(super) async fn take(
-        mut response: Response,
-        mask: &Mask,
-        (file, max): (&Path, u64),
-    ) -> Result<Self, Fault> {
+    pub(super) async fn take(mut response: Response, mask: &Mask, (file, max): (&Path, u64)) -> Result<Self, Fault> {
         let status = response.status();
         let mut answer = Self {
             status: status.as_u16(),
@@ -64,7 +60,10 @@ impl Answer {
     }
 
     fn media_type(&self) -> String {
-        let value = self.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+        let value = self
+            .headers
+            .get(header::CONTENT_TYPE)
+            .and_then(|value| value.to_str().ok());
         let value = value.unwrap_or_default().split(';').next().unwrap_or_default();
         value.trim().to_ascii_lowercase()
     }

@@ -62,8 +62,7 @@ impl Sign<'_> {
         let Some(auth) = self.auth else {
             return Ok(headers);
         };
-        let secret =
-            (self.secrets)(auth.secret()).map_err(|why| Fault::not_sent(Kind::Credentials, why))?;
+        let secret = (self.secrets)(auth.secret()).map_err(|why| Fault::not_sent(Kind::Credentials, why))?;
         mask.add(&secret);
         let (name, value) = match auth {
             HttpAuth::Bearer(_) => (header::AUTHORIZATION, format!("Bearer {secret}")),
@@ -83,8 +82,12 @@ impl Sign<'_> {
                 (header::AUTHORIZATION, format!("Bearer {token}"))
             }
         };
-        let mut value = HeaderValue::from_str(&value)
-            .map_err(|_| Fault::not_sent(Kind::Credentials, "the credential has characters that no header can carry"))?;
+        let mut value = HeaderValue::from_str(&value).map_err(|_| {
+            Fault::not_sent(
+                Kind::Credentials,
+                "the credential has characters that no header can carry",
+            )
+        })?;
         value.set_sensitive(true);
         headers.insert(name, value);
         Ok(headers)
@@ -164,14 +167,20 @@ async fn exchange(client: &Client, request: oauth2::HttpRequest) -> Result<oauth
     let mut response = client.execute(request).await?;
     let status = response.status();
     if status.is_server_error() {
-        return Err(Fault::not_sent(Kind::Refused, format!("no token was given out: HTTP {status}")));
+        return Err(Fault::not_sent(
+            Kind::Refused,
+            format!("no token was given out: HTTP {status}"),
+        ));
     }
     let headers = response.headers().clone();
     let mut body = Vec::new();
     while let Some(piece) = response.chunk().await? {
         body.extend_from_slice(&piece);
         if body.len() > TOKEN_MAX {
-            return Err(Fault::not_sent(Kind::Credentials, "the answer with a token is too large"));
+            return Err(Fault::not_sent(
+                Kind::Credentials,
+                "the answer with a token is too large",
+            ));
         }
     }
     let mut answer = http::Response::new(body);

@@ -188,7 +188,9 @@ impl Executor for HttpExecutor {
 
     async fn start(&self, workspace: &Workspace, start: &StartAttempt) -> Result<Handle, ExecutorError> {
         let Some(call) = &start.call else {
-            return Err(ExecutorError::Refused("the step is a program and the target an API".to_owned()));
+            return Err(ExecutorError::Refused(
+                "the step is a program and the target an API".to_owned(),
+            ));
         };
         if !self.block.operations.contains_key(&call.operation) {
             let why = format!("the target has no operation {:?} any more", call.operation);
@@ -311,14 +313,21 @@ impl Executor for HttpExecutor {
             let unreadable = |error: io::Error| ExecutorError::Unreachable(format!("read the attempts: {error}"));
             let entries = absent_is_none(std::fs::read_dir(&folder)).map_err(unreadable)?;
             let ids = entries.into_iter().flatten().flatten();
-            Ok(ids.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect())
+            Ok(ids
+                .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+                .collect())
         })
         .await
     }
 
     fn private_texts(&self, execution: ExecutionId) -> Vec<(String, String)> {
         // Read here so that they are scrubbed from all that the execution prints: the rules are made right after this.
-        for secret in self.block.auth.iter().map(crate::domain::target::http::HttpAuth::secret) {
+        for secret in self
+            .block
+            .auth
+            .iter()
+            .map(crate::domain::target::http::HttpAuth::secret)
+        {
             let _ = (self.settings().secrets)(secret);
         }
         let run = self.run_folder(execution);

@@ -28,9 +28,7 @@ use serde::{Deserialize, Serialize};
 use crate::domain::plan::Call;
 use crate::domain::{ExecutionId, UnixMs};
 use crate::executors::contract::{AttemptState, ExitReport, Observation, StartAttempt};
-use crate::executors::folder::{
-    AttemptFolder, absent_is_none, make_folder, read_whole, sync_folder, write_whole,
-};
+use crate::executors::folder::{AttemptFolder, absent_is_none, make_folder, read_whole, sync_folder, write_whole};
 
 /// What is to be asked, and until when.
 #[derive(Debug, Clone, Serialize, Deserialize)]

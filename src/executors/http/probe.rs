@@ -26,8 +26,14 @@ pub(super) async fn probe(settings: &HttpSettings, block: &HttpBlock, tokens: &T
     };
     let mut mask = Mask::default();
     // Also where no operation is called: a credential that can't be read is a trouble to be told now.
-    let headers = sign.headers(&client, &mut mask).await.map_err(|fault| trouble(&fault))?;
-    let called = block.probe.as_ref().and_then(|name| Some((name, block.operations.get(name)?)));
+    let headers = sign
+        .headers(&client, &mut mask)
+        .await
+        .map_err(|fault| trouble(&fault))?;
+    let called = block
+        .probe
+        .as_ref()
+        .and_then(|name| Some((name, block.operations.get(name)?)));
     match called {
         Some((name, operation)) => {
             let parameters = operation.parameters.iter();
@@ -37,7 +43,11 @@ pub(super) async fn probe(settings: &HttpSettings, block: &HttpBlock, tokens: &T
                     .filter_map(|(name, parameter)| Some((name.clone(), parameter.default.clone()?)))
                     .collect(),
             };
-            let asked = Asked { block, operation, call: &call };
+            let asked = Asked {
+                block,
+                operation,
+                call: &call,
+            };
             let request = asked.request(AttemptId::random()).map_err(|fault| trouble(&fault))?;
             let answer = client.send(&request, &headers).await.map_err(|fault| trouble(&fault))?;
             let status = answer.status();
@@ -78,7 +88,10 @@ fn said_no(name: &str, status: http::StatusCode) -> Trouble {
 
 fn trouble(fault: &Fault) -> Trouble {
     let (what, hint) = match fault.kind {
-        Kind::Setup => ("the target can't be used as it is", "correct the target's file, or the file that it names"),
+        Kind::Setup => (
+            "the target can't be used as it is",
+            "correct the target's file, or the file that it names",
+        ),
         Kind::Credentials => (
             "the credentials can't be used",
             "check [executor.auth]: that the secret is there, and that it is the right one",
@@ -87,15 +100,30 @@ fn trouble(fault: &Fault) -> Trouble {
             "the address is not allowed",
             "if it is the right one, name it in allow_private; else correct base_url or the DNS",
         ),
-        Kind::Name => ("the name can't be found", "check the host in base_url, and the DNS of this machine"),
-        Kind::Refused => ("nobody answers there", "see that the API runs and that a firewall lets clawhand through"),
+        Kind::Name => (
+            "the name can't be found",
+            "check the host in base_url, and the DNS of this machine",
+        ),
+        Kind::Refused => (
+            "nobody answers there",
+            "see that the API runs and that a firewall lets clawhand through",
+        ),
         Kind::Tls => (
             "the connection can't be trusted",
             "check ca (who signed the server's certificate), the host's name, the dates, and client_certificate",
         ),
-        Kind::Slow => ("there was no answer in time", "see that the API runs; raise connect_timeout if it is far away"),
-        Kind::Redirect => ("it leads elsewhere", "name the host in redirect_hosts, or correct base_url"),
-        Kind::Broken => ("the connection broke", "see that base_url is an HTTP API and whether it speaks TLS"),
+        Kind::Slow => (
+            "there was no answer in time",
+            "see that the API runs; raise connect_timeout if it is far away",
+        ),
+        Kind::Redirect => (
+            "it leads elsewhere",
+            "name the host in redirect_hosts, or correct base_url",
+        ),
+        Kind::Broken => (
+            "the connection broke",
+            "see that base_url is an HTTP API and whether it speaks TLS",
+        ),
         Kind::Disk => ("the answer can't be kept", "make room on clawhand's disk"),
     };
     Trouble::new(format!("{what}: {}", fault.detail), hint)

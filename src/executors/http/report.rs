@@ -18,7 +18,13 @@ const SHOWN: usize = 16 * 1024;
 /// What of a single value is shown, in characters.
 const VALUE: usize = 1000;
 /// Headers that tell something and nothing of where.
-const HEADERS: [&str; 5] = ["content-type", "retry-after", "x-request-id", "request-id", "x-correlation-id"];
+const HEADERS: [&str; 5] = [
+    "content-type",
+    "retry-after",
+    "x-request-id",
+    "request-id",
+    "x-correlation-id",
+];
 
 /// Writes the log.
 pub(super) struct Report {
@@ -54,7 +60,10 @@ impl Report {
     pub(super) fn request(&mut self, request: &Request) {
         let path = request.url.path();
         let path = path.strip_prefix(&self.base_path).unwrap_or(path);
-        let query = request.url.query().map_or_else(String::new, |query| format!("?{query}"));
+        let query = request
+            .url
+            .query()
+            .map_or_else(String::new, |query| format!("?{query}"));
         self.line(&format!("{} {path}{query}", request.method));
     }
 

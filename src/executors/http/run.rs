@@ -19,8 +19,8 @@ use super::notes::{CallNote, End, Notes, time_left};
 use super::report::Report;
 use super::stages::Stage;
 use super::{HttpSettings, auth, client};
-use crate::domain::target::HttpBlock;
 use crate::domain::AttemptId;
+use crate::domain::target::HttpBlock;
 use crate::executors::contract::ExitReport;
 
 /// Between two looks for a note that somebody else cancelled.
@@ -66,7 +66,10 @@ impl Run {
         let began = Instant::now();
         let (end, dropped) = match self.notes.call()? {
             None if self.notes.progress()?.sent => (End::Lost("what was asked can't be read any more".to_owned()), 0),
-            None => (End::NeverStarted("what was to be asked was never written down".to_owned()), 0),
+            None => (
+                End::NeverStarted("what was to be asked was never written down".to_owned()),
+                0,
+            ),
             Some(note) => self.ask(&note).await?,
         };
         let end = match end {

@@ -70,7 +70,8 @@ impl Stage<'_> {
     /// From where it stands to its end.
     pub(super) async fn work(&mut self) -> Step<End> {
         if let (Some(waiting), Some(poll)) = (self.progress.waiting.clone(), &self.operation.poll) {
-            self.report.line("[clawhand was interrupted; it goes on waiting for the work]");
+            self.report
+                .line("[clawhand was interrupted; it goes on waiting for the work]");
             return self.wait(&waiting, poll).await;
         }
         if self.progress.sent && !self.operation.may_resend() {
@@ -78,9 +79,13 @@ impl Stage<'_> {
             return Err(End::Lost(why.to_owned()));
         }
         if self.progress.sent {
-            self.report.line("[clawhand was interrupted; the request is sent again]");
+            self.report
+                .line("[clawhand was interrupted; the request is sent again]");
         }
-        let request = self.asked().request(self.run.attempt).map_err(|fault| self.unsent(&fault))?;
+        let request = self
+            .asked()
+            .request(self.run.attempt)
+            .map_err(|fault| self.unsent(&fault))?;
         let answer = self.ask(&request).await?;
         self.judge(answer).await
     }
@@ -103,7 +108,10 @@ impl Stage<'_> {
                 Ok(answer) if answer.may_pass() && again => {
                     tries.repeated += 1;
                     let wait = answer.retry_after().unwrap_or_else(|| self.backoff(tries.repeated));
-                    let text = format!("HTTP {}; asking again ({} of {})", answer.line, tries.repeated, self.operation.retries);
+                    let text = format!(
+                        "HTTP {}; asking again ({} of {})",
+                        answer.line, tries.repeated, self.operation.retries
+                    );
                     self.report.line(&text);
                     pause(wait).await;
                 }
@@ -112,14 +120,22 @@ impl Stage<'_> {
                 Err(fault) if fault.may_pass() && again => {
                     tries.repeated += 1;
                     self.tell(&fault);
-                    let text = format!("{}; asking again ({} of {})", fault.words(), tries.repeated, self.operation.retries);
+                    let text = format!(
+                        "{}; asking again ({} of {})",
+                        fault.words(),
+                        tries.repeated,
+                        self.operation.retries
+                    );
                     self.report.line(&text);
                     pause(self.backoff(tries.repeated)).await;
                 }
                 Err(fault) => {
                     self.tell(&fault);
                     self.report.line(fault.words());
-                    return Err(End::Lost(format!("{}; what it did with the request is not known", fault.words())));
+                    return Err(End::Lost(format!(
+                        "{}; what it did with the request is not known",
+                        fault.words()
+                    )));
                 }
             }
         }
@@ -164,15 +180,21 @@ impl Stage<'_> {
         let headers = self.sign.headers(self.client, &mut self.report.mask).await?;
         let response = self.client.send(request, &headers).await?;
         let incoming = self.run.notes.incoming();
-        Answer::take(response, &self.report.mask, (&incoming, max)).await.map_err(|fault| Fault {
-            sent: Sent::Perhaps,
-            ..fault
-        })
+        Answer::take(response, &self.report.mask, (&incoming, max))
+            .await
+            .map_err(|fault| Fault {
+                sent: Sent::Perhaps,
+                ..fault
+            })
     }
 
     async fn judge(&mut self, answer: Answer) -> Step<End> {
         self.report.answer(&answer);
-        let name = if self.operation.poll.is_some() { "submitted" } else { "response" };
+        let name = if self.operation.poll.is_some() {
+            "submitted"
+        } else {
+            "response"
+        };
         let document = answer.json();
         self.keep(&answer, name);
         if answer.too_large {
@@ -205,7 +227,10 @@ impl Stage<'_> {
     fn waiting(&mut self, poll: &Poll, answer: &Answer, document: Option<&Value>) -> Step<Waiting> {
         let text = match &poll.url {
             PollUrl::Path(path) => {
-                let url = self.asked().url(path, document).map_err(|fault| self.lost_sight(&fault.detail))?;
+                let url = self
+                    .asked()
+                    .url(path, document)
+                    .map_err(|fault| self.lost_sight(&fault.detail))?;
                 Some(url.to_string())
             }
             PollUrl::Pointer(pointer) => document
@@ -217,7 +242,9 @@ impl Stage<'_> {
                 .and_then(|value| value.to_str().ok())
                 .map(str::to_owned),
         };
-        let url = text.as_deref().and_then(|text| self.client.status_url(&answer.url, text));
+        let url = text
+            .as_deref()
+            .and_then(|text| self.client.status_url(&answer.url, text));
         let Some(url) = url else {
             return Err(self.lost_sight("the answer names no place that the target allows"));
         };
@@ -317,7 +344,9 @@ impl Stage<'_> {
             self.report.line(&format!("{failure}; asking again"));
         }
         if since.elapsed() >= self.run.block.outage {
-            return Err(End::Lost(format!("the state of the work can't be asked for: {failure}")));
+            return Err(End::Lost(format!(
+                "the state of the work can't be asked for: {failure}"
+            )));
         }
         Ok(None)
     }
@@ -326,13 +355,17 @@ impl Stage<'_> {
     pub(super) async fn end_work(&mut self) {
         let Some(waiting) = self.progress.waiting.clone() else {
             if self.progress.sent {
-                self.report.line("[the request was given up; what the API does with it is not known]");
+                self.report
+                    .line("[the request was given up; what the API does with it is not known]");
             }
             return;
         };
-        let target = waiting.cancel.and_then(|(method, url)| Some((method, reqwest::Url::parse(&url).ok()?)));
+        let target = waiting
+            .cancel
+            .and_then(|(method, url)| Some((method, reqwest::Url::parse(&url).ok()?)));
         let Some((method, url)) = target else {
-            self.report.line("[nobody waits for the work any more; it may go on at the API]");
+            self.report
+                .line("[nobody waits for the work any more; it may go on at the API]");
             return;
         };
         let request = plain(&method, url);
@@ -392,7 +425,11 @@ impl Stage<'_> {
     }
 
     fn backoff(&self, tried: u32) -> Duration {
-        let doubled = self.run.settings.backoff.saturating_mul(1 << tried.saturating_sub(1).min(10));
+        let doubled = self
+            .run
+            .settings
+            .backoff
+            .saturating_mul(1 << tried.saturating_sub(1).min(10));
         doubled.min(BACKOFF_MAX)
     }
 }

@@ -98,6 +98,10 @@ impl Seen {
     pub fn add(&self, text: impl Into<String>) {
         self.0.lock().expect("nobody panics with it").push(text.into());
     }
+
+    pub fn all(&self) -> Vec<String> {
+        self.0.lock().expect("nobody panics with it").clone()
+    }
 }
 
 /// An installation. Ended with [`Place::end`], which looks at what is left.

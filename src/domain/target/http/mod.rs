@@ -342,7 +342,10 @@ impl HttpBlock {
     }
 }
 
-/// A URL as a whole, its host with the port, and its host.
+/// A path that is shorter is one that many have, such as `/api/v1`.
+const TELLING_PATH: usize = 8;
+
+/// A URL as a whole, its host with the port, its host, and its path if that tells something.
 fn add_url(texts: &mut Vec<String>, url: &str) {
     texts.push(url.to_owned());
     let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
@@ -351,6 +354,10 @@ fn add_url(texts: &mut Vec<String>, url: &str) {
         Some((host, port)) if port.bytes().all(|c| c.is_ascii_digit()) => host,
         _ => authority,
     };
+    let path = rest.get(authority.len()..).unwrap_or_default().trim_end_matches('/');
+    if path.len() >= TELLING_PATH {
+        texts.push(path.to_owned());
+    }
     texts.push(authority.to_owned());
     texts.push(host.trim_matches(['[', ']']).to_owned());
 }

@@ -95,7 +95,9 @@ const METADATA: [IpAddr; 4] = [
 pub fn may_reach(address: IpAddr, named: &[Network]) -> bool {
     let address = inner(address);
     if METADATA.contains(&address) {
-        return named.iter().any(|network| network.is_one_address() && network.contains(address));
+        return named
+            .iter()
+            .any(|network| network.is_one_address() && network.contains(address));
     }
     is_public(address) || named.iter().any(|network| network.contains(address))
 }
@@ -162,14 +164,43 @@ mod tests {
 
     #[test]
     fn only_public_addresses_are_reached_unless_named() {
-        for address in ["1.1.1.1", "8.8.8.8", "100.63.0.1", "172.32.0.1", "2606:4700::1111", "64:ff9b::808:808"] {
+        for address in [
+            "1.1.1.1",
+            "8.8.8.8",
+            "100.63.0.1",
+            "172.32.0.1",
+            "2606:4700::1111",
+            "64:ff9b::808:808",
+        ] {
             assert!(reaches(address, &[]), "{address}");
         }
         for address in [
-            "0.0.0.0", "10.1.2.3", "127.0.0.1", "127.9.9.9", "169.254.1.1", "172.16.0.1", "172.31.255.255", "192.168.0.1",
-            "100.64.0.1", "192.0.2.1", "198.18.0.1", "224.0.0.1", "255.255.255.255", "::", "::1", "fe80::1", "fc00::1",
-            "fd12::1", "ff02::1", "::ffff:127.0.0.1", "::ffff:10.0.0.1", "::127.0.0.1", "64:ff9b::7f00:1", "2002:7f00:1::",
-            "2001::1", "2001:db8::1",
+            "0.0.0.0",
+            "10.1.2.3",
+            "127.0.0.1",
+            "127.9.9.9",
+            "169.254.1.1",
+            "172.16.0.1",
+            "172.31.255.255",
+            "192.168.0.1",
+            "100.64.0.1",
+            "192.0.2.1",
+            "198.18.0.1",
+            "224.0.0.1",
+            "255.255.255.255",
+            "::",
+            "::1",
+            "fe80::1",
+            "fc00::1",
+            "fd12::1",
+            "ff02::1",
+            "::ffff:127.0.0.1",
+            "::ffff:10.0.0.1",
+            "::127.0.0.1",
+            "64:ff9b::7f00:1",
+            "2002:7f00:1::",
+            "2001::1",
+            "2001:db8::1",
         ] {
             assert!(!reaches(address, &[]), "{address}");
         }
@@ -183,7 +214,12 @@ mod tests {
 
     #[test]
     fn metadata_addresses_are_reached_only_when_named_exactly() {
-        for address in ["169.254.169.254", "100.100.100.200", "fd00:ec2::254", "::ffff:169.254.169.254"] {
+        for address in [
+            "169.254.169.254",
+            "100.100.100.200",
+            "fd00:ec2::254",
+            "::ffff:169.254.169.254",
+        ] {
             assert!(!reaches(address, &["0.0.0.0/0", "::/0", "169.254.0.0/16"]), "{address}");
         }
         assert!(reaches("169.254.169.254", &["169.254.169.254"]));
@@ -192,7 +228,17 @@ mod tests {
 
     #[test]
     fn networks_are_read_strictly() {
-        for text in ["", "10", "10.0.0.0/33", "10.0.0.1/8", "::1/129", "a/8", "10.0.0.0/", "10.0.0.0/8/8", "fd00::1/8"] {
+        for text in [
+            "",
+            "10",
+            "10.0.0.0/33",
+            "10.0.0.1/8",
+            "::1/129",
+            "a/8",
+            "10.0.0.0/",
+            "10.0.0.0/8/8",
+            "fd00::1/8",
+        ] {
             assert_eq!(text.parse::<Network>(), Err(BadNetwork), "{text}");
         }
         for text in ["10.0.0.0/8", "::1/128", "0.0.0.0/0", "::/0"] {

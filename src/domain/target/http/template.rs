@@ -290,7 +290,10 @@ fn check_segment(segment: &str, filled: Option<&Placeholder>) -> Result<(), Unfi
     let Some(placeholder) = filled else {
         return Ok(());
     };
-    if segment.split(['/', '\\']).any(|part| matches!(part.trim(), "" | "." | "..")) {
+    if segment
+        .split(['/', '\\'])
+        .any(|part| matches!(part.trim(), "" | "." | ".."))
+    {
         return Err(unfit(placeholder, "would lead to another path"));
     }
     if segment.chars().any(char::is_control) {
@@ -347,8 +350,14 @@ mod tests {
 
     #[test]
     fn values_stay_in_their_segment() {
-        assert_eq!(path("/a/{b}/c", &json!({"b": "x y/z?#%"})), Ok("/a/x%20y%2Fz%3F%23%25/c".to_owned()));
-        assert_eq!(path("/a-{b}.{c}", &json!({"b": 7, "c": true})), Ok("/a-7.true".to_owned()));
+        assert_eq!(
+            path("/a/{b}/c", &json!({"b": "x y/z?#%"})),
+            Ok("/a/x%20y%2Fz%3F%23%25/c".to_owned())
+        );
+        assert_eq!(
+            path("/a-{b}.{c}", &json!({"b": 7, "c": true})),
+            Ok("/a-7.true".to_owned())
+        );
         for value in ["", ".", "..", "a/../b", "..\\x", "a//b", "/a", "a/", "a\nb", "a/ .. /b"] {
             assert!(path("/a/{b}/c", &json!({"b": value})).is_err(), "{value:?}");
         }

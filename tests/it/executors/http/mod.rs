@@ -1,6 +1,6 @@
 //! The http executor against an API of the tests' own.
 
-mod api;
+pub mod api;
 mod crash;
 mod reach;
 mod stories;
