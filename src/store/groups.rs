@@ -5,7 +5,7 @@ use super::connect::Tx;
 use super::log;
 use super::queue::Lease;
 use super::sql::{Row, sql};
-use super::steps::{self, must};
+use super::steps;
 use super::tasks::json;
 use super::{Store, StoreError};
 use crate::domain::{Execution, ExecutionId, ExecutionState, Outcome, UnixMs};
@@ -90,11 +90,14 @@ async fn start(tx: &mut Tx, group: &Lease, child: &Execution, line: &[u8]) -> Re
 }
 
 async fn tell(tx: &mut Tx, group: &Lease, child: ExecutionId, line: &[u8]) -> Result<(), StoreError> {
-    log::write(tx, group, line).await?;
+    group.fence(tx, 0).await?;
     let told = sql("UPDATE executions SET told = 1 WHERE id = $1 AND parent_id = $2 AND told = 0")
         .bind(child)
         .bind(group.execution());
-    must(tx.execute(told).await?, "child that is not told of")?;
+    if tx.execute(told).await? == 0 {
+        return Ok(());
+    }
+    log::write(tx, group, line).await?;
     tx.changed(Topic::Execution(group.execution()));
     Ok(())
 }

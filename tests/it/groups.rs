@@ -505,7 +505,7 @@ fn mistakes_in_groups_are_told_where_they_are() {
         ),
         (
             "\"one\"]\n[environment]\nA = \"b\" #",
-            "7:1: a group has no environment of its own (write them into the files of its members)",
+            "7:2: a group has no environment of its own (write them into the files of its members)",
         ),
     ];
     for (members, expected) in cases {

@@ -14,6 +14,7 @@ mod basics;
 mod changes;
 mod driving;
 mod failures;
+mod groups;
 mod keeping;
 mod queue;
 mod races;

@@ -18,11 +18,8 @@ pub(super) enum Todo<'a> {
 
 pub(super) fn todo<'a>(group: &'a GroupPlan, children: &[Child], is_cancelled: bool) -> Todo<'a> {
     let running = count(children, |state| !state.is_terminal());
-    let failed = count(children, |state| {
-        state.is_terminal() && state != ExecutionState::Succeeded
-    });
     let next = group.members.iter().find(|plan| child_of(plan, children).is_none());
-    let goes_on = !is_cancelled && failed <= group.max_failures as usize;
+    let goes_on = !is_cancelled && !has_too_many_failures(group, children);
     match next {
         Some(plan) if goes_on && running < group.at_once as usize => Todo::Start(plan),
         _ if running > 0 => Todo::Wait,
@@ -58,7 +55,7 @@ pub(super) fn end(group: &GroupPlan, children: &[Child], is_cancelled: bool) -> 
             ..outcome("", "")
         };
         (Event::WorkSucceeded, all)
-    } else if is_cancelled {
+    } else if is_cancelled && is_cut_short(group, children) {
         (
             Event::CancelDone,
             outcome("cancelled", "start the task again if it is still wanted"),
@@ -68,6 +65,20 @@ pub(super) fn end(group: &GroupPlan, children: &[Child], is_cancelled: bool) -> 
     } else {
         (Event::InfraFailed, outcome("could_not_start", look))
     }
+}
+
+fn has_too_many_failures(group: &GroupPlan, children: &[Child]) -> bool {
+    let failed = count(children, |state| {
+        state.is_terminal() && state != ExecutionState::Succeeded
+    });
+    failed > group.max_failures as usize
+}
+
+/// Whether a cancel ended something, or kept a member from beginning that would have begun. One that came too late
+/// changes nothing.
+fn is_cut_short(group: &GroupPlan, children: &[Child]) -> bool {
+    let is_kept = children.len() < group.members.len() && !has_too_many_failures(group, children);
+    is_kept || children.iter().any(|child| child.state == ExecutionState::Cancelled)
 }
 
 fn count(children: &[Child], which: impl Fn(ExecutionState) -> bool) -> usize {
@@ -222,7 +233,7 @@ mod tests {
     fn one_end_by_the_ends_of_all() {
         let two = group(&["a", "b"], 1, 0);
         type Case<'a> = (&'a [(&'a str, S)], bool, S);
-        let ends: [Case<'_>; 9] = [
+        let ends: [Case<'_>; 11] = [
             (&[("a", S::Succeeded), ("b", S::Succeeded)], false, S::Succeeded),
             (&[("a", S::Succeeded), ("b", S::Succeeded)], true, S::Succeeded),
             (&[("a", S::Failed)], false, S::Failed),
@@ -231,6 +242,8 @@ mod tests {
             (&[("a", S::Succeeded), ("b", S::InfraFailed)], false, S::InfraFailed),
             (&[("a", S::InfraFailed), ("b", S::Failed)], false, S::Failed),
             (&[("a", S::Cancelled)], true, S::Cancelled),
+            (&[("a", S::Failed)], true, S::Failed),
+            (&[("a", S::Succeeded)], true, S::Cancelled),
             (&[("a", S::Cancelled)], false, S::Failed),
         ];
         for (states, is_cancelled, expected) in ends {
