@@ -1,5 +1,6 @@
 //! Targets: a semantic name that callers may use; behind it, private to clawhand, how to reach the system.
 
+mod kubernetes;
 mod local;
 
 use std::collections::BTreeMap;
@@ -10,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::Digest;
 use super::signing::SigningKey;
 
+pub use kubernetes::{KubernetesBlock, Resources, Toleration};
 pub use local::LocalBlock;
 
 /// How often a person is asked before an intent runs on a target.
@@ -71,6 +73,8 @@ impl Default for Limits {
 pub enum ExecutorBlock {
     /// clawhand's own machine.
     Local(LocalBlock),
+    /// A namespace of a Kubernetes cluster.
+    Kubernetes(Box<KubernetesBlock>),
 }
 
 impl ExecutorBlock {
@@ -78,6 +82,7 @@ impl ExecutorBlock {
     pub const fn kind(&self) -> &'static str {
         match self {
             Self::Local(_) => "local",
+            Self::Kubernetes(_) => "kubernetes",
         }
     }
 
@@ -85,6 +90,8 @@ impl ExecutorBlock {
     pub const fn has_network(&self) -> bool {
         match self {
             Self::Local(block) => block.network,
+            // Cutting it is the cluster's business: a NetworkPolicy, which not every cluster enforces.
+            Self::Kubernetes(_) => true,
         }
     }
 
@@ -92,6 +99,7 @@ impl ExecutorBlock {
     pub fn private_texts(&self) -> Vec<String> {
         match self {
             Self::Local(block) => block.private_texts(),
+            Self::Kubernetes(block) => block.private_texts(),
         }
     }
 }
