@@ -120,6 +120,8 @@ CREATE TABLE attempts (
     step_idx BIGINT NOT NULL,
     epoch BIGINT NOT NULL,
     handle TEXT,
+    -- a keyed digest of the secrets it was started with; null when the target has none
+    secrets TEXT,
     -- how many bytes of the executor's output are in the log, and the last of them
     raw_offset BIGINT NOT NULL DEFAULT 0,
     last_byte BIGINT,

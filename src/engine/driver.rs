@@ -13,7 +13,7 @@ use super::collect::Found;
 use super::outcome::{self, StepsEnd};
 use super::worker::{Shared, Signals};
 use crate::domain::target::ApprovalRule;
-use crate::domain::{Event, Execution, ExecutionState, StepState, Target, UnixMs};
+use crate::domain::{Digest, Event, Execution, ExecutionState, StepState, Target, UnixMs};
 use crate::executors::{Executor, Input, Workspace};
 use crate::redact::Rules;
 use crate::store::{Finish, Lease};
@@ -63,6 +63,11 @@ impl Driver {
         if let (true, Err(why)) = (may_run, &place.secrets) {
             // What runs may print the value, and nobody could tell it from other output.
             let end = self.lost(why.clone()).await?;
+            return self.finish(&place, end).await;
+        }
+        if may_run && self.secrets_changed(&place).await? {
+            let why = "a secret of the target was changed while it ran, so what it prints can't be shown".to_owned();
+            let end = self.lost(why).await?;
             return self.finish(&place, end).await;
         }
         if self.execution.state == ExecutionState::Preparing {
@@ -152,6 +157,30 @@ impl Driver {
             secrets.insert(name.clone(), value);
         }
         Ok(secrets)
+    }
+
+    /// What tells the secrets that a step is started with from others, without telling anything of them.
+    pub(super) fn secrets_digest(&self, place: &Place) -> Option<Digest> {
+        let secrets = place.secrets.as_ref().ok().filter(|secrets| !secrets.is_empty())?;
+        let text = serde_json::to_vec(secrets).unwrap_or_default();
+        let signing = &self.shared.rooms.signing;
+        Some(Digest::from_bytes(signing.sign("secrets-of-an-attempt", &text)))
+    }
+
+    /// Whether what a worker before this one started may print secrets that are known to nobody any more.
+    async fn secrets_changed(&self, place: &Place) -> Result<bool, Halt> {
+        let store = &self.shared.rooms.store;
+        let now = self.secrets_digest(place);
+        for index in 0..self.execution.plan.steps.len() {
+            let index = u32::try_from(index).unwrap_or(u32::MAX);
+            let attempt = self
+                .stored(|| async { store.attempt_current(self.execution.id, index).await })
+                .await?;
+            if attempt.is_some_and(|attempt| attempt.secrets.is_some() && attempt.secrets != now) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// What the operator changed since the execution was started or approved counts from now on.

@@ -113,11 +113,13 @@ impl Driver {
         let total = self.execution.plan.steps.len();
         let header = format!("== step {} of {total}: {} ({})\n", index + 1, step.name, step.summary);
         let header = place.rules.text(&header);
+        let secrets = self.secrets_digest(place);
         let start = || async {
             let start = StepStart {
                 index,
                 attempt,
                 header: header.as_bytes(),
+                secrets,
                 now: self.now(),
             };
             store.step_start(&self.lease, &start).await
@@ -127,6 +129,7 @@ impl Driver {
             id: attempt,
             index,
             handle: None,
+            secrets,
             raw_offset: 0,
             last_byte: None,
             ended: false,

@@ -7,6 +7,7 @@ pub mod archive;
 pub mod contract;
 mod folder;
 pub mod local;
+pub mod posix;
 pub mod scripted;
 pub mod supervisor;
 mod tree;

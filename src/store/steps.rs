@@ -7,7 +7,7 @@ use super::queue::Lease;
 use super::sql::{Row, Sql, sql};
 use super::{Store, StoreError};
 use crate::domain::execution::StepRow;
-use crate::domain::{AttemptId, Execution, ExecutionId, StepState, UnixMs};
+use crate::domain::{AttemptId, Digest, Execution, ExecutionId, StepState, UnixMs};
 
 /// One start of a step.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,6 +18,8 @@ pub struct AttemptRow {
     pub index: u32,
     /// The executor's words for where it is; none until the start was answered. Private.
     pub handle: Option<String>,
+    /// A keyed digest of the secrets that it was started with, if there were any.
+    pub secrets: Option<Digest>,
     /// How many bytes of its output are in the log.
     pub raw_offset: u64,
     /// The last of these bytes.
@@ -35,6 +37,8 @@ pub struct StepStart<'a> {
     pub attempt: AttemptId,
     /// What goes into the log before its output, scrubbed.
     pub header: &'a [u8],
+    /// A keyed digest of the secrets that it is started with, if there are any.
+    pub secrets: Option<Digest>,
     /// When.
     pub now: UnixMs,
 }
@@ -84,7 +88,7 @@ impl Store {
     /// # Errors
     /// When the database can't be read.
     pub async fn attempt_current(&self, id: ExecutionId, index: u32) -> Result<Option<AttemptRow>, StoreError> {
-        let last = sql("SELECT id, step_idx, handle, raw_offset, last_byte, ended FROM attempts WHERE execution_id = $1 AND step_idx = $2 \
+        let last = sql("SELECT id, step_idx, handle, secrets, raw_offset, last_byte, ended FROM attempts WHERE execution_id = $1 AND step_idx = $2 \
                         ORDER BY epoch DESC, started_at DESC, id DESC LIMIT 1")
         .bind(id)
         .bind(index);
@@ -146,13 +150,16 @@ async fn begin(tx: &mut Tx, lease: &Lease, start: &StepStart<'_>) -> Result<(), 
     .bind(start.index)
     .bind(start.now);
     must(tx.execute(running).await?, "step that can start")?;
-    let attempt = sql("INSERT INTO attempts (id, execution_id, step_idx, epoch, started_at) \
-                       VALUES ($1, $2, $3, $4, $5)")
+    let attempt = sql(
+        "INSERT INTO attempts (id, execution_id, step_idx, epoch, started_at, secrets) \
+                       VALUES ($1, $2, $3, $4, $5, $6)",
+    )
     .bind(start.attempt)
     .bind(lease.execution())
     .bind(start.index)
     .bind(lease.epoch())
-    .bind(start.now);
+    .bind(start.now)
+    .bind(start.secrets);
     tx.execute(attempt).await?;
     tx.changed(Topic::Execution(lease.execution()));
     Ok(())
@@ -207,6 +214,7 @@ fn read_attempt(row: &Row) -> Result<AttemptRow, StoreError> {
         id: row.get("id")?,
         index: row.get("step_idx")?,
         handle: row.find("handle")?,
+        secrets: row.find("secrets")?,
         raw_offset: row.get("raw_offset")?,
         last_byte: row.find("last_byte")?,
         ended: row.get::<i64>("ended")? != 0,

@@ -20,6 +20,7 @@ on_both_sites!(
     what_the_operator_forbids_meanwhile_does_not_run,
     a_start_that_nobody_heard_of_is_not_called_failed,
     what_never_started_never_becomes_the_works_own_no,
+    a_secret_that_changed_while_nobody_looked_is_not_shown,
     a_question_is_not_the_callers_to_write,
     no_offset_is_too_large_to_be_refused,
 );
@@ -190,6 +191,7 @@ async fn a_start_that_nobody_heard_of_is_not_called_failed(site: &Site) {
         index: 0,
         attempt: AttemptId::random(),
         header: b"",
+        secrets: None,
         now,
     };
     store.step_start(&lease, &intent).await.expect("stored");
@@ -222,6 +224,7 @@ async fn what_never_started_never_becomes_the_works_own_no(site: &Site) {
         index: 0,
         attempt,
         header: b"",
+        secrets: None,
         now,
     };
     store.step_start(&lease, &intent).await.expect("stored");
@@ -248,6 +251,60 @@ async fn what_never_started_never_becomes_the_works_own_no(site: &Site) {
         (&"infra_failed".into(), &"skipped".into())
     );
     worker.stop().await;
+}
+
+/// A step that runs on may print the old value of a secret, which a process that was started later never read.
+async fn a_secret_that_changed_while_nobody_looked_is_not_shown(site: &Site) {
+    let secret = site.home.config.data.join("rotating");
+    std::fs::write(&secret, "the-old-value").expect("written");
+    let place = format!("LAB_TOKEN = {{ file = {secret:?} }}");
+    site.write_target(
+        "lab.toml",
+        &LAB.replace("LAB_TOKEN = { env = \"SITE_SECRET\" }", &place),
+    );
+    site.scripted
+        .script([Move::Wait("go"), Move::Print(b"the-old-value\n".into()), Move::Exit(0)]);
+    site.scripted
+        .script([Move::Print(b"another run\n".into()), Move::Exit(0)]);
+    let home = site.another().await;
+    let worker = Worker::start(&home);
+    let control = home.control(None);
+    let task = text(&ok(control.submit_task(&alice(), submit("run")).await), "/task_id");
+    ok(control.upload_artifact(&alice(), file(&task, "job.txt", "")).await);
+    let started = text(
+        &ok(control.start_execution(&alice(), start(&task)).await),
+        "/execution_id",
+    );
+    site.scripted.until(|scripted| scripted.started().len() == 1).await;
+    worker.stop().await;
+
+    std::fs::write(&secret, "the-new-value").expect("written");
+    let later = site.another().await;
+    let worker = Worker::start(&later);
+    site.scripted.open("go");
+    let control = later.control(None);
+    let result = ended(&control, &started).await;
+    assert_eq!(result["state"], "unknown", "{result}");
+    assert!(
+        result["reason"]["message"]
+            .as_str()
+            .is_some_and(|why| why.contains("secret")),
+        "{result}"
+    );
+    let ask = GetStatus {
+        execution_id: started,
+        cursor: None,
+        wait_ms: None,
+        max_bytes: None,
+    };
+    let status = ok(control.get_status(&alice(), ask).await);
+    assert!(!status.to_string().contains("the-old-value"), "{status}");
+    // What starts from now on has the new one.
+    ok(control.start_execution(&alice(), start(&task)).await);
+    site.scripted.until(|scripted| scripted.started().len() == 2).await;
+    worker.stop().await;
+    home.store.clone().close().await;
+    later.store.clone().close().await;
 }
 
 /// A person reads what will run before what the caller says, and the caller's words can't pass for clawhand's.

@@ -147,7 +147,8 @@ fn understand(said: &str) -> Result<(), ExecutorError> {
     }
 }
 
-fn check(start: &StartAttempt) -> Result<(), ExecutorError> {
+/// Refuses what no process can be given.
+pub(in crate::executors) fn check(start: &StartAttempt) -> Result<(), ExecutorError> {
     let refuse = |text: String| Err(ExecutorError::Refused(text));
     if start.argv.first().is_none_or(String::is_empty) {
         return refuse("the step has no program".to_owned());

@@ -3,10 +3,10 @@
 //! A kind joins by implementing [`System`] and naming itself in `keeps_the_contract!`, which makes one test of each story.
 //! A story knows nothing of the kind: what it can't see through the executor it asks the system.
 
-mod ends;
-mod files;
-mod output;
-mod starts;
+pub mod ends;
+pub mod files;
+pub mod output;
+pub mod starts;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;

@@ -34,6 +34,7 @@ fn start(index: u32, attempt: AttemptId) -> StepStart<'static> {
         index,
         attempt,
         header: b"$ true\n",
+        secrets: None,
         now: at(1),
     }
 }

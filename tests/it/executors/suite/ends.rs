@@ -111,7 +111,12 @@ pub async fn work_may_end_in_its_own_way_within_the_grace(system: &dyn System) {
     run.until_printed(&handle, "begun").await;
     run.cancel(&handle, Duration::from_secs(30)).await;
     let (output, report) = run.end_of(&handle).await;
-    assert_eq!(String::from_utf8_lossy(&output), "begun\nbye\n");
+    // In between the shell may say that TERM ended its own sleep.
+    assert!(
+        output.starts_with(b"begun\n") && output.ends_with(b"bye\n"),
+        "{}",
+        String::from_utf8_lossy(&output)
+    );
     assert_eq!((report.cancelled, report.exit_code), (true, Some(4)), "{report:?}");
     run.over(system).await;
 }

@@ -2,7 +2,7 @@
 
 use std::io::{Read as _, Write as _};
 
-use clawhand::executors::{CollectLimit, Executor as _};
+use clawhand::executors::CollectLimit;
 use sha2::{Digest as _, Sha256};
 
 use super::{ALL, Run, System, attempt, input};

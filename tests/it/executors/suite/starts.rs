@@ -157,7 +157,8 @@ pub async fn impossible_starts_are_refused(system: &dyn System) {
 }
 
 pub async fn a_probe_finds_what_steps_can_use(system: &dyn System) {
-    let facts = tokio::time::timeout(LONG + Duration::from_secs(60), system.executor().probe());
+    let executor = system.executor();
+    let facts = tokio::time::timeout(LONG + Duration::from_secs(60), executor.probe());
     let facts = facts
         .await
         .expect("answers")
