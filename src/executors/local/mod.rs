@@ -30,6 +30,7 @@ use crate::domain::target::LocalBlock;
 use crate::domain::{Clock, ExecutionId, Facts};
 
 pub use confine::RUN_USER;
+pub(super) use prepare::lay;
 pub(super) use start::check;
 
 /// What the local executor needs to know of the program it is part of.

@@ -153,13 +153,45 @@ fn secret(start: &StartAttempt) -> Result<String, ExecutorError> {
 
 /// Names that some shell keeps for itself: read-only, numbers only, or changed by it.
 const SHELLS_OWN: [&str; 27] = [
-    "_", "COLUMNS", "COMP_WORDBREAKS", "DIRSTACK", "EUID", "FUNCNAME", "GROUPS", "HISTCMD", "HOSTNAME", "HOSTTYPE",
-    "IFS", "LINENO", "LINES", "MACHTYPE", "OLDPWD", "OPTARG", "OPTERR", "OPTIND", "OSTYPE", "PIPESTATUS",
-    "POSIXLY_CORRECT", "PPID", "PWD", "RANDOM", "SECONDS", "SHLVL", "UID",
+    "_",
+    "COLUMNS",
+    "COMP_WORDBREAKS",
+    "DIRSTACK",
+    "EUID",
+    "FUNCNAME",
+    "GROUPS",
+    "HISTCMD",
+    "HOSTNAME",
+    "HOSTTYPE",
+    "IFS",
+    "LINENO",
+    "LINES",
+    "MACHTYPE",
+    "OLDPWD",
+    "OPTARG",
+    "OPTERR",
+    "OPTIND",
+    "OSTYPE",
+    "PIPESTATUS",
+    "POSIXLY_CORRECT",
+    "PPID",
+    "PWD",
+    "RANDOM",
+    "SECONDS",
+    "SHLVL",
+    "UID",
 ];
 /// The same by their beginnings, and what would change the programs that are called before the step's own.
-const SHELLS_OWN_BEGINNINGS: [&str; 8] =
-    ["BASH", "cw_", "EPOCH", "LD_", "SHELLOPTS", "SRANDOM", "GLIBC_", "MALLOC_"];
+const SHELLS_OWN_BEGINNINGS: [&str; 8] = [
+    "BASH",
+    "cw_",
+    "EPOCH",
+    "LD_",
+    "SHELLOPTS",
+    "SRANDOM",
+    "GLIBC_",
+    "MALLOC_",
+];
 
 /// Whether every shell can export the name and passes the value on as it is.
 fn is_exportable(name: &str) -> bool {
@@ -167,7 +199,9 @@ fn is_exportable(name: &str) -> bool {
         && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
     is_name
         && !SHELLS_OWN.contains(&name)
-        && !SHELLS_OWN_BEGINNINGS.iter().any(|beginning| name.starts_with(beginning))
+        && !SHELLS_OWN_BEGINNINGS
+            .iter()
+            .any(|beginning| name.starts_with(beginning))
 }
 
 /// A text as one word of a shell.
