@@ -6,6 +6,7 @@
 pub mod archive;
 pub mod contract;
 mod folder;
+pub mod kubernetes;
 pub mod local;
 pub mod posix;
 pub mod scripted;
@@ -20,6 +21,7 @@ use crate::domain::Target;
 use crate::domain::target::{ExecutorBlock, SecretRef};
 
 pub use contract::*;
+pub use kubernetes::{KubernetesExecutor, KubernetesPool};
 pub use local::{LocalExecutor, LocalSettings};
 pub use scripted::Scripted;
 
@@ -42,6 +44,7 @@ pub struct ExecutorSettings {
 #[derive(Clone)]
 pub struct Executors {
     settings: ExecutorSettings,
+    kubernetes: Arc<KubernetesPool>,
     instead: Option<Arc<dyn Executor>>,
 }
 
@@ -50,6 +53,7 @@ impl Executors {
     pub fn new(settings: ExecutorSettings) -> Self {
         Self {
             settings,
+            kubernetes: Arc::default(),
             instead: None,
         }
     }
@@ -70,6 +74,12 @@ impl Executors {
         }
         match &target.executor {
             ExecutorBlock::Local(block) => Arc::new(LocalExecutor::new(self.settings.local.clone(), block.clone())),
+            ExecutorBlock::Kubernetes(block) => Arc::new(KubernetesExecutor::new(
+                (**block).clone(),
+                self.kubernetes.clone(),
+                self.settings.scratch.clone(),
+                self.settings.local.now.clone(),
+            )),
         }
     }
 }

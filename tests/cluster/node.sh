@@ -7,8 +7,9 @@
 # A line `stop PART` or `start PART` into FOLDER/control ends a part or starts it again; FOLDER/run/PART is there while it runs.
 set -euo pipefail
 folder=$1 program=$2 port=$3
-bridge=clawhand-test
-address=10.89.0.1
+own=clawhand$port
+net=10.$((64 + port % 128))
+address=$net.0.1
 mkdir -p "$folder"/{run,log,pki,cni}
 cd "$folder"
 
@@ -36,17 +37,17 @@ contexts: [{name: test, context: {cluster: test, user: admin}}]
 END
 
 # --- the node's own parts ------------------------------------------------------------------------------------------
-ip link show "$bridge" >/dev/null 2>&1 || ip link add "$bridge" type bridge
-ip address replace "$address/17" dev "$bridge"
-ip link set "$bridge" up
+ip link show "$own" >/dev/null 2>&1 || ip link add "$own" type bridge
+ip address replace "$address/17" dev "$own"
+ip link set "$own" up
 cat >cni/10-test.conflist <<END
-{"cniVersion": "0.4.0", "name": "test", "plugins": [{"type": "bridge", "bridge": "$bridge", "isGateway": true,
- "ipam": {"type": "host-local", "ranges": [[{"subnet": "10.89.0.0/17"}]]}}]}
+{"cniVersion": "0.4.0", "name": "test", "plugins": [{"type": "bridge", "bridge": "$own", "isGateway": true,
+ "ipam": {"type": "host-local", "ranges": [[{"subnet": "$net.0.0/17"}]]}}]}
 END
 cat >containerd.toml <<END
 version = 2
 root = "$folder/containerd"
-state = "$folder/run/containerd"
+state = "$folder/containerd-state"
 [grpc]
   address = "$folder/containerd.sock"
 [plugins."io.containerd.grpc.v1.cri"]
@@ -57,7 +58,7 @@ state = "$folder/run/containerd"
   conf_dir = "$folder/cni"
 END
 # A node within a node: limits hold, and another kubelet of this machine doesn't see these pods.
-groups=/clawhand-test
+groups=/$own
 for controller in /sys/fs/cgroup/*/cgroup.procs /sys/fs/cgroup/cgroup.procs; do
     [ -e "$controller" ] && mkdir -p "${controller%/*}$groups" 2>/dev/null
 done
@@ -126,13 +127,12 @@ stop() {
     rm -f "run/$1"
 }
 
-# await WHAT COMMAND...: half a minute is plenty for each part; what ended by itself is not waited for.
+# await WHAT COMMAND...: a minute is plenty for each part, also on a machine that has other things to do.
 await() {
-    local what=$1 left=300
+    local what=$1 until=$((SECONDS + 60))
     shift
     until "$@" >/dev/null 2>&1; do
-        left=$((left - 1))
-        [ "$left" -gt 0 ] || { echo "$what does not come up" >&2 && exit 1; }
+        [ "$SECONDS" -lt "$until" ] || { echo "$what does not come up" >&2 && exit 1; }
         sleep 0.1
     done
 }
@@ -141,7 +141,7 @@ kubectl() { "$program" kubectl --kubeconfig "$folder/admin.conf" --cache-dir "$f
 start etcd
 start containerd
 start apiserver
-await containerd ctr -a containerd.sock version
+await containerd ctr --connect-timeout 1s -a containerd.sock version
 for image in "${@:4}"; do ctr -a containerd.sock -n k8s.io images import "$image" >&2; done
 await "the API server" kubectl get --raw /readyz
 start controllers

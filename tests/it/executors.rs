@@ -4,9 +4,11 @@
 mod confined;
 mod contract;
 mod files;
+mod kubernetes;
 mod lost;
 mod output;
 pub mod rig;
 pub mod suite;
+mod suite_kubernetes;
 mod suite_local;
 mod tree;

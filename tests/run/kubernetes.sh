@@ -3,7 +3,7 @@
 #
 # CLAWHAND_TEST_KUBECONFIG   a kubeconfig that rules a cluster of yours, on whose nodes the images of images.sh are
 
-KUBERNETES_PID="" KUBERNETES_HOME="" KUBERNETES_BUILD=""
+KUBERNETES_PID="" KUBERNETES_HOME="" KUBERNETES_PORT="" KUBERNETES_BUILD=""
 
 kubernetes_missing() {
     local name
@@ -70,9 +70,10 @@ start_kubernetes() {
 run_kubernetes() {
     local busybox python pause
     busybox=$(busybox_image) && python=$(python_image) && pause=$(pause_image "$busybox") || return
+    KUBERNETES_PORT=$((20000 + RANDOM % 12000))
     # Everything of the cluster is in a process namespace, which ends with this script.
     setpriv --pdeathsig KILL unshare --mount --propagation private --pid --fork --kill-child --mount-proc \
-        tests/cluster/node.sh "$KUBERNETES_HOME" "$1" $((20000 + RANDOM % 12000)) "$busybox" "$python" "$pause" \
+        tests/cluster/node.sh "$KUBERNETES_HOME" "$1" "$KUBERNETES_PORT" "$busybox" "$python" "$pause" \
         </dev/null 9>&- &
     KUBERNETES_PID=$!
     until [ -e "$KUBERNETES_HOME/ready" ]; do
@@ -98,7 +99,9 @@ stop_kubernetes() {
     [ -n "$KUBERNETES_BUILD" ] && end_process "$KUBERNETES_BUILD"
     # The first process of a namespace takes all others with it, also those that containerd left to themselves.
     [ -n "$KUBERNETES_PID" ] && end_process "$KUBERNETES_PID" KILL
-    ip link delete clawhand-test 2>/dev/null
-    find /sys/fs/cgroup -depth -type d -path '*/clawhand-test*' -exec rmdir {} + 2>/dev/null
+    if [ -n "$KUBERNETES_PORT" ]; then
+        ip link delete "clawhand$KUBERNETES_PORT" 2>/dev/null
+        find /sys/fs/cgroup -depth -type d -path "*/clawhand$KUBERNETES_PORT*" -exec rmdir {} + 2>/dev/null
+    fi
     [ -n "$KUBERNETES_HOME" ] && rm -rf "$KUBERNETES_HOME"
 }

@@ -4,7 +4,7 @@ use std::pin::Pin;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Status;
 use kube::api::{AttachParams, AttachedProcess};
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, BufReader};
 
 use super::access::{Access, asked};
 use super::objects::KEEP;
@@ -12,8 +12,6 @@ use crate::executors::contract::ExecutorError;
 
 /// What is on its way at once, in bytes. Small pieces make a message each.
 pub(super) const BUFFER: usize = 256 * 1024;
-/// More than any of our own scripts says.
-const SAID_MAX: u64 = 64 * 1024 * 1024;
 
 /// Bytes for a script to read.
 pub(super) type Source = Pin<Box<dyn AsyncRead + Send>>;
@@ -59,54 +57,79 @@ impl Access {
     /// Runs a script to its end.
     pub(super) async fn run(&self, pod: &str, script: &str) -> Result<Ran, ExecutorError> {
         let process = self.attach(pod, script, false).await?;
-        to_the_end(process, None).await
+        let mut stdout = Vec::new();
+        let ran = to_the_end(process, None, &mut stdout).await?;
+        Ok(Ran { stdout, ..ran })
     }
 
-    /// Runs a script that reads what `source` gives.
-    pub(super) async fn feed(&self, pod: &str, script: &str, source: Source) -> Result<Ran, ExecutorError> {
+    /// Runs a script that reads what `source` gives, and passes on what it prints.
+    pub(super) async fn feed(
+        &self,
+        pod: &str,
+        script: &str,
+        source: Source,
+        into: &mut (impl AsyncWrite + Unpin),
+    ) -> Result<Ran, ExecutorError> {
         let process = self.attach(pod, script, true).await?;
-        to_the_end(process, Some(source)).await
+        to_the_end(process, Some(source), into).await
     }
 }
 
-async fn to_the_end(mut process: AttachedProcess, source: Option<Source>) -> Result<Ran, ExecutorError> {
+async fn to_the_end(
+    mut process: AttachedProcess,
+    source: Option<Source>,
+    into: &mut (impl AsyncWrite + Unpin),
+) -> Result<Ran, ExecutorError> {
     let status = process.take_status();
     let (stdin, out, err) = (process.stdin(), process.stdout(), process.stderr());
     let write = async move {
         if let (Some(mut stdin), Some(mut source)) = (stdin, source) {
-            // A script that has enough ends first; its exit code tells whether that is right.
-            let copied = tokio::io::copy_buf(&mut tokio::io::BufReader::with_capacity(BUFFER, &mut source), &mut stdin).await;
+            let mut source = BufReader::with_capacity(BUFFER, &mut source);
+            match tokio::io::copy_buf(&mut source, &mut stdin).await {
+                // A script that has enough ends first; its exit code tells whether that is right.
+                Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => return broken(&error),
+                _ => {}
+            }
             let _ = stdin.shutdown().await;
-            return match copied {
-                Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error),
-                _ => Ok(()),
-            };
         }
-        Ok(())
+        // Its end is that of the script.
+        std::future::pending().await
     };
-    let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
-    let read_out = read(out, &mut stdout);
-    let read_err = read(err, &mut stderr);
-    let ended = async {
-        match status {
-            Some(status) => status.await,
-            None => None,
-        }
+    let mut stderr = Vec::new();
+    let read = async {
+        let out = async { copied(out, into).await };
+        let err = async { copied(err, &mut stderr).await };
+        let ended = async { exit_code(ended(status).await) };
+        let ((), (), code) = tokio::try_join!(out, err, ended)?;
+        Ok(code)
     };
-    let (wrote, out, err, ended) = tokio::join!(write, read_out, read_err, ended);
-    for result in [wrote, out, err] {
-        result.map_err(|error| ExecutorError::Unreachable(format!("failed to talk to the pod: {error}")))?;
-    }
+    let code = tokio::select! {
+        code = read => code?,
+        error = write => return Err(error),
+    };
     Ok(Ran {
-        code: exit_code(ended)?,
-        stdout,
+        code,
+        stdout: Vec::new(),
         stderr: String::from_utf8_lossy(&stderr).into_owned(),
     })
 }
 
-async fn read(from: Option<impl AsyncRead + Unpin>, into: &mut Vec<u8>) -> std::io::Result<()> {
+fn broken(error: &std::io::Error) -> ExecutorError {
+    ExecutorError::Unreachable(format!("failed to talk to the pod: {error}"))
+}
+
+async fn ended(status: Option<impl Future<Output = Option<Status>>>) -> Option<Status> {
+    status?.await
+}
+
+async fn copied(
+    from: Option<impl AsyncRead + Unpin>,
+    into: &mut (impl AsyncWrite + Unpin),
+) -> Result<(), ExecutorError> {
     if let Some(from) = from {
-        from.take(SAID_MAX).read_to_end(into).await?;
+        let mut from = BufReader::with_capacity(BUFFER, from);
+        tokio::io::copy_buf(&mut from, into).await.map_err(|error| broken(&error))?;
+        into.flush().await.map_err(|error| broken(&error))?;
     }
     Ok(())
 }
