@@ -9,6 +9,7 @@ pub mod docker;
 mod folder;
 mod group;
 pub mod http;
+pub mod kubernetes;
 pub mod local;
 pub mod posix;
 pub mod scripted;
@@ -26,6 +27,7 @@ use crate::domain::target::{ExecutorBlock, SecretRef};
 pub use contract::*;
 pub use docker::{DockerExecutor, DockerPool};
 pub use http::{HttpExecutor, HttpPool, HttpSettings};
+pub use kubernetes::{KubernetesExecutor, KubernetesPool};
 pub use local::{LocalExecutor, LocalSettings};
 pub use scripted::Scripted;
 
@@ -53,6 +55,7 @@ pub struct Executors {
     settings: ExecutorSettings,
     docker: Arc<DockerPool>,
     http: HttpPool,
+    kubernetes: Arc<KubernetesPool>,
     instead: Option<Arc<dyn Executor>>,
 }
 
@@ -70,6 +73,7 @@ impl Executors {
             settings,
             docker: Arc::default(),
             http,
+            kubernetes: Arc::default(),
             instead: None,
         }
     }
@@ -98,6 +102,12 @@ impl Executors {
                 block.clone(),
             )),
             ExecutorBlock::Http(block) => Arc::new(HttpExecutor::new(self.http.clone(), (**block).clone())),
+            ExecutorBlock::Kubernetes(block) => Arc::new(KubernetesExecutor::new(
+                (**block).clone(),
+                self.kubernetes.clone(),
+                self.settings.scratch.clone(),
+                self.settings.local.now.clone(),
+            )),
         }
     }
 }

@@ -3,6 +3,7 @@
 mod docker;
 mod group;
 pub mod http;
+mod kubernetes;
 mod local;
 
 use std::collections::BTreeMap;
@@ -16,6 +17,7 @@ use super::signing::SigningKey;
 pub use docker::{DockerBlock, DockerTls, PullPolicy};
 pub use group::GroupBlock;
 pub use http::HttpBlock;
+pub use kubernetes::{KubernetesBlock, Resources, Toleration};
 pub use local::LocalBlock;
 
 /// How often a person is asked before an intent runs on a target.
@@ -83,6 +85,8 @@ pub enum ExecutorBlock {
     Docker(DockerBlock),
     /// An API.
     Http(Box<HttpBlock>),
+    /// A namespace of a Kubernetes cluster.
+    Kubernetes(Box<KubernetesBlock>),
 }
 
 impl ExecutorBlock {
@@ -93,6 +97,7 @@ impl ExecutorBlock {
             Self::Group(_) => "group",
             Self::Docker(_) => "docker",
             Self::Http(_) => "http",
+            Self::Kubernetes(_) => "kubernetes",
         }
     }
 
@@ -104,6 +109,8 @@ impl ExecutorBlock {
             Self::Group(_) => true,
             Self::Docker(block) => block.network.is_some(),
             Self::Http(_) => true,
+            // Cutting it is the cluster's business: a NetworkPolicy, which not every cluster enforces.
+            Self::Kubernetes(_) => true,
         }
     }
 
@@ -115,6 +122,7 @@ impl ExecutorBlock {
             Self::Group(_) => Vec::new(),
             Self::Docker(block) => block.private_texts(),
             Self::Http(block) => block.private_texts(),
+            Self::Kubernetes(block) => block.private_texts(),
         }
     }
 }

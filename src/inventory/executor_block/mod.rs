@@ -3,6 +3,7 @@
 mod docker;
 mod group;
 mod http;
+mod kubernetes;
 mod local;
 
 use super::fields::{At, Section};
@@ -18,6 +19,7 @@ const KINDS: &[(&str, Reader)] = &[
     ("docker", docker::read),
     ("group", group::read),
     ("http", http::read),
+    ("kubernetes", kubernetes::read),
 ];
 
 /// Reads the executor of a target. After a problem the result is of no use and nobody gets to see it.

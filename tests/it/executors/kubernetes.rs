@@ -1,0 +1,6 @@
+//! What holds of a Kubernetes cluster beyond the contract.
+
+pub mod cluster;
+mod hindrances;
+mod outages;
+mod rights;

@@ -1,0 +1,216 @@
+//! The cluster that tests/run.sh starts, or one that somebody names; a namespace in it for each test.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use clawhand::domain::target::KubernetesBlock;
+use clawhand::domain::{Clock, ExecutionId, UnixMs};
+use clawhand::executors::{Executor, Handle, KubernetesExecutor, KubernetesPool};
+use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::core::v1::{Namespace, Pod, Secret, ServiceAccount};
+use kube::api::{AttachParams, DeleteParams, ListParams, PostParams};
+use kube::{Api, Client, ResourceExt as _};
+use serde_json::json;
+use tokio::io::AsyncReadExt as _;
+
+use super::super::suite::System;
+
+/// A namespace with Pod Security's level `restricted` enforced, thrown away at the end.
+pub struct InNamespace {
+    pub client: Client,
+    pub name: String,
+    pub block: KubernetesBlock,
+    scratch: tempfile::TempDir,
+    kubeconfig: PathBuf,
+}
+
+/// A namespace, unless there is no cluster, which is said.
+pub async fn namespace() -> Option<InNamespace> {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let Ok(kubeconfig) = std::env::var("CLAWHAND_TEST_KUBECONFIG") else {
+        let why = "left out: no Kubernetes cluster (CLAWHAND_TEST_KUBECONFIG)";
+        assert!(std::env::var("CI").as_deref() != Ok("true"), "{why}");
+        println!("{why}");
+        return None;
+    };
+    let kubeconfig = PathBuf::from(kubeconfig);
+    let client = client(&kubeconfig).await;
+    let name = format!("clawhand-{}", ExecutionId::random().to_string().replace('_', "-"));
+    let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {
+        "name": name, "labels": {"pod-security.kubernetes.io/enforce": "restricted"}}});
+    let namespaces: Api<Namespace> = Api::all(client.clone());
+    let namespace = serde_json::from_value(namespace).expect("is a namespace");
+    namespaces.create(&PostParams::default(), &namespace).await.expect("makes a namespace");
+    // Pods are refused until it has its account.
+    let accounts: Api<ServiceAccount> = Api::namespaced(client.clone(), &name);
+    let condition = |account: Option<&ServiceAccount>| account.is_some();
+    kube::runtime::wait::await_condition(accounts, "default", condition).await.expect("has an account");
+    let block = KubernetesBlock {
+        kubeconfig: Some(kubeconfig.display().to_string()),
+        namespace: name.clone(),
+        image: image("CLAWHAND_TEST_IMAGE", "clawhand-test/busybox:1"),
+        pull_policy: Some("IfNotPresent".to_owned()),
+        ..KubernetesBlock::default()
+    };
+    let scratch = tempfile::tempdir().expect("makes a folder");
+    Some(InNamespace { client, name, block, scratch, kubeconfig })
+}
+
+fn image(variable: &str, default: &str) -> String {
+    std::env::var(variable).unwrap_or_else(|_| default.to_owned())
+}
+
+async fn client(kubeconfig: &Path) -> Client {
+    let kubeconfig = kube::config::Kubeconfig::read_from(kubeconfig).expect("reads the kubeconfig");
+    let config = kube::Config::from_custom_kubeconfig(kubeconfig, &Default::default()).await.expect("a configuration");
+    Client::try_from(config).expect("a client")
+}
+
+impl InNamespace {
+    /// With another block than the namespace's own.
+    pub fn executor_of(&self, block: KubernetesBlock) -> Arc<KubernetesExecutor> {
+        let now = Clock::new(|| UnixMs(0));
+        let scratch = self.scratch.path().to_owned();
+        Arc::new(KubernetesExecutor::new(block, Arc::new(KubernetesPool::default()), scratch, now))
+    }
+
+    /// A kubeconfig of a service account's, with `rules` in a role of the namespace.
+    pub async fn account(&self, name: &str, rules: serde_json::Value) -> PathBuf {
+        use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
+        let post = PostParams::default();
+        let meta = json!({"name": name});
+        let account = serde_json::from_value(json!({"metadata": meta})).expect("an account");
+        let accounts: Api<ServiceAccount> = Api::namespaced(self.client.clone(), &self.name);
+        accounts.create(&post, &account).await.expect("makes an account");
+        let role = serde_json::from_value(json!({"metadata": meta, "rules": rules})).expect("a role");
+        let roles: Api<Role> = Api::namespaced(self.client.clone(), &self.name);
+        roles.create(&post, &role).await.expect("makes a role");
+        let binding = serde_json::from_value(json!({"metadata": meta,
+            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": name},
+            "subjects": [{"kind": "ServiceAccount", "name": name, "namespace": self.name}]}));
+        let bindings: Api<RoleBinding> = Api::namespaced(self.client.clone(), &self.name);
+        bindings.create(&post, &binding.expect("a binding")).await.expect("binds the role");
+        let request = serde_json::from_value(json!({"spec": {"audiences": [], "expirationSeconds": 3600}}));
+        let token = accounts.create_token_request(name, &post, &request.expect("a request")).await.expect("a token");
+        self.kubeconfig_with(name, &token.status.expect("has a status").token)
+    }
+
+    fn kubeconfig_with(&self, name: &str, token: &str) -> PathBuf {
+        let mut kubeconfig = kube::config::Kubeconfig::read_from(&self.kubeconfig).expect("reads the kubeconfig");
+        for user in &mut kubeconfig.auth_infos {
+            let info = serde_json::from_value(json!({"token": token})).expect("an account");
+            user.auth_info = Some(info);
+        }
+        let path = self.scratch.path().join(format!("{name}.conf"));
+        // JSON is YAML.
+        std::fs::write(&path, serde_json::to_vec(&kubeconfig_json(&kubeconfig, token)).expect("writes")).expect("writes");
+        path
+    }
+
+    pub fn jobs(&self) -> Api<Job> {
+        Api::namespaced(self.client.clone(), &self.name)
+    }
+
+    pub fn pods(&self) -> Api<Pod> {
+        Api::namespaced(self.client.clone(), &self.name)
+    }
+
+    pub fn secrets(&self) -> Api<Secret> {
+        Api::namespaced(self.client.clone(), &self.name)
+    }
+
+    /// The pod of an attempt.
+    pub async fn pod(&self, handle: &Handle) -> Option<Pod> {
+        let params = ListParams::default().labels(&format!("io.clawhand/attempt={}", handle.attempt));
+        self.pods().list(&params).await.expect("lists").items.into_iter().next()
+    }
+
+    /// What a script says in the step's own container.
+    pub async fn in_step(&self, handle: &Handle, script: &str) -> String {
+        let Some(pod) = self.pod(handle).await else {
+            return String::new();
+        };
+        let params = AttachParams::default().container("step");
+        let Ok(mut process) = self.pods().exec(&pod.name_any(), ["sh", "-c", script], &params).await else {
+            return String::new();
+        };
+        let mut said = String::new();
+        process.stdout().expect("has an output").read_to_string(&mut said).await.expect("reads");
+        said
+    }
+}
+
+/// The secrets of a kubeconfig are left out when it is written by its own means.
+fn kubeconfig_json(kubeconfig: &kube::config::Kubeconfig, token: &str) -> serde_json::Value {
+    let cluster = kubeconfig.clusters[0].cluster.as_ref().expect("has a cluster");
+    json!({
+        "apiVersion": "v1", "kind": "Config", "current-context": "test",
+        "clusters": [{"name": "test", "cluster": {
+            "server": cluster.server,
+            "certificate-authority-data": cluster.certificate_authority_data,
+        }}],
+        "users": [{"name": "test", "user": {"token": token}}],
+        "contexts": [{"name": "test", "context": {"cluster": "test", "user": "test"}}],
+    })
+}
+
+impl Drop for InNamespace {
+    fn drop(&mut self) {
+        let (client, name) = (self.client.clone(), self.name.clone());
+        // The runtime of the test may be ending, so the wish is sent from one of its own.
+        let sent = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+            runtime.block_on(async {
+                let kubeconfig = std::env::var("CLAWHAND_TEST_KUBECONFIG").expect("was there");
+                drop(client);
+                let namespaces: Api<Namespace> = Api::all(super::cluster::client(Path::new(&kubeconfig)).await);
+                let params = DeleteParams::background();
+                let deleted = namespaces.delete(&name, &params);
+                let _ = tokio::time::timeout(Duration::from_secs(10), deleted).await;
+            });
+        });
+        let _ = sent.join();
+    }
+}
+
+#[async_trait]
+impl System for InNamespace {
+    fn executor(&self) -> Arc<dyn Executor> {
+        self.executor_of(self.block.clone())
+    }
+
+    async fn processes(&self, handle: &Handle) -> Vec<String> {
+        let script = format!("grep -ls 'CLAWHAND_ATTEMPT={}' /proc/[0-9]*/environ", handle.attempt);
+        let found = self.in_step(handle, &script).await;
+        found.lines().map(str::to_owned).collect()
+    }
+
+    async fn remains(&self, execution: ExecutionId) -> Vec<String> {
+        let params = ListParams::default().labels(&format!("io.clawhand/execution={execution}"));
+        let jobs = self.jobs().list(&params).await.expect("lists").items;
+        let pods = self.pods().list(&params).await.expect("lists").items;
+        // The cluster collects these in its own time once their owner is gone.
+        let owned = |secret: &Secret| jobs.iter().any(|job| secret.owner_references()[0].uid == job.uid().unwrap_or_default());
+        let secrets = self.secrets().list(&params).await.expect("lists").items;
+        let secrets = secrets.iter().filter(|secret| owned(secret)).map(kube::ResourceExt::name_any);
+        let names = jobs.iter().map(kube::ResourceExt::name_any);
+        names.chain(pods.iter().map(kube::ResourceExt::name_any)).chain(secrets).collect()
+    }
+
+    async fn in_sight(&self, handle: &Handle) -> String {
+        let params = ListParams::default().labels(&format!("io.clawhand/attempt={}", handle.attempt));
+        let jobs = self.jobs().list(&params).await.expect("lists").items;
+        let pods = self.pods().list(&params).await.expect("lists").items;
+        let lines = self.in_step(handle, "cat /proc/[0-9]*/cmdline | tr '\\0' ' '").await;
+        let files = self.in_step(handle, "grep -rs . /clawhand/attempts /clawhand/work /clawhand-job").await;
+        format!("{}\n{}\n{lines}\n{files}", json!(jobs), json!(pods))
+    }
+}
+
+/// Labels and annotations of a Job, for stories that look at how far it came.
+pub fn annotations(job: &Job) -> BTreeMap<String, String> {
+    job.annotations().clone()
+}
