@@ -8,6 +8,7 @@ pub mod http;
 mod kubernetes;
 mod lost;
 mod output;
+mod posix;
 pub mod rig;
 pub mod suite;
 mod suite_kubernetes;
