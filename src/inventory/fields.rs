@@ -297,14 +297,10 @@ impl<'a, 's> Section<'a, 's> {
             .collect()
     }
 
-    /// A table whose content is for somebody else to understand.
-    pub(super) fn json(&self, key: &'static str) -> Option<serde_json::Value> {
-        let (_, value) = self.get(key)?;
-        if !matches!(value.get_ref(), DeValue::Table(_)) {
-            self.wrong(key, value, "a table", &format!("write [{}] and its keys below", self.full(key)));
-            return None;
-        }
-        Some(as_json(value))
+    /// A table whose content is for somebody else to understand, as JSON.
+    pub(super) fn json_table(&self, key: &'static str) -> Option<serde_json::Value> {
+        self.table(key)?;
+        Some(self.json(key)?.value)
     }
 
     /// All entries of a table whose keys are free.
@@ -429,19 +425,6 @@ fn as_json(value: &Value<'_>) -> Option<serde_json::Value> {
             Json::Object(fields.iter().map(field).collect::<Option<_>>()?)
         }
     })
-fn as_json(value: &Value<'_>) -> serde_json::Value {
-    match value.get_ref() {
-        DeValue::String(text) => text.as_ref().into(),
-        DeValue::Integer(number) => i64::from_str_radix(number.as_str(), number.radix()).ok().into(),
-        DeValue::Float(number) => number.as_str().parse::<f64>().ok().into(),
-        DeValue::Boolean(flag) => (*flag).into(),
-        DeValue::Datetime(time) => time.to_string().into(),
-        DeValue::Array(items) => items.iter().map(as_json).collect(),
-        DeValue::Table(table) => {
-            let entries = table.iter();
-            entries.map(|(name, value)| (name.get_ref().to_string(), as_json(value))).collect()
-        }
-    }
 }
 
 fn kind_of(value: &Value<'_>) -> &'static str {

@@ -65,6 +65,7 @@ impl DockerExecutor {
             timeout: TIMEOUT,
             grace: Duration::from_secs(1),
             max_output_bytes: OUTPUT_MAX,
+            call: None,
             limits: ProcessLimits::default(),
         };
         let handle = self.start_attempt(execution, &start).await?;

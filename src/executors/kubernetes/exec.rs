@@ -101,7 +101,7 @@ async fn to_the_end(
         let err = async { copied(err, &mut stderr).await };
         let ended = async { exit_code(ended(status).await) };
         let ((), (), code) = tokio::try_join!(out, err, ended)?;
-        Ok(code)
+        Ok::<_, ExecutorError>(code)
     };
     let code = tokio::select! {
         code = read => code?,

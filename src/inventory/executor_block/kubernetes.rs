@@ -10,7 +10,10 @@ pub(super) fn read(section: &Section<'_, '_>) -> ExecutorBlock {
     let defaults = KubernetesBlock::default();
     let kubeconfig = section.text("kubeconfig");
     let path = section.text("path");
-    let absolute = kubeconfig.iter().map(|text| At { value: text.value.as_str(), at: text.at });
+    let absolute = kubeconfig.iter().map(|text| At {
+        value: text.value.as_str(),
+        at: text.at,
+    });
     let entries = path
         .iter()
         .flat_map(|path| path.value.split(':').map(|value| At { value, at: path.at }));
@@ -22,7 +25,10 @@ pub(super) fn read(section: &Section<'_, '_>) -> ExecutorBlock {
         namespace: name(section, section.required("namespace", "\"builds\"")).unwrap_or_default(),
         service_account: name(section, section.text("service_account")),
         service_account_token: section.flag("service_account_token").unwrap_or(false),
-        image: section.required("image", "\"registry.example/tools:1\"").map(|text| text.value).unwrap_or_default(),
+        image: section
+            .required("image", "\"registry.example/tools:1\"")
+            .map(|text| text.value)
+            .unwrap_or_default(),
         helper_image: text("helper_image"),
         pull_policy: one_of(section, "pull_policy", &["Always", "IfNotPresent", "Never"]),
         image_pull_secrets: words::plain(section.texts("image_pull_secrets")),
@@ -43,7 +49,7 @@ pub(super) fn read(section: &Section<'_, '_>) -> ExecutorBlock {
         workspace_size: quantity(section, "workspace_size", "\"10Gi\""),
         start_timeout: duration(section, "start_timeout").unwrap_or(defaults.start_timeout),
         keep: duration(section, "keep").unwrap_or(defaults.keep),
-        pod: section.json("pod").unwrap_or_default(),
+        pod: section.json_table("pod").unwrap_or_default(),
     };
     if block.context.is_some() && block.kubeconfig.is_none() {
         section.source().problem(
@@ -89,7 +95,11 @@ fn quantity(section: &Section<'_, '_>, key: &'static str, example: &str) -> Opti
     let units = ["", "m", "k", "M", "G", "T", "Ki", "Mi", "Gi", "Ti"];
     if !is_number || !units.contains(&unit) {
         let message = format!("'{}' is no quantity of {key}", text.value);
-        section.source().problem(text.at, message, format!("write it as Kubernetes does, such as {example}"));
+        section.source().problem(
+            text.at,
+            message,
+            format!("write it as Kubernetes does, such as {example}"),
+        );
     }
     Some(text.value)
 }
