@@ -12,6 +12,7 @@ pub mod posix;
 pub mod scripted;
 pub mod supervisor;
 mod tree;
+mod wanted;
 
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -65,7 +65,10 @@ const THIRD_PARTY: &[(&str, &[&str])] = &[
     ("rmcp", &["mcp", "registry"]),
     ("seccompiler", &["executors"]),
     ("sqlx", &["store"]),
-    ("tar", &["executors/archive", "executors/docker", "cli/pack"]),
+    (
+        "tar",
+        &["executors/archive", "executors/docker", "executors/posix", "cli/pack"],
+    ),
     ("toml", &["config", "inventory", "planner/manifests"]),
     ("tower_http", &["app", "auth", "http", "mcp"]),
     ("tracing_subscriber", &["telemetry"]),

@@ -51,7 +51,7 @@ impl DockerExecutor {
                 return Ok(running(output));
             }
             if follow.is_over {
-                match self.end(&client, &container, &follow).await? {
+                match self.end(&client, &container, &follow.notes()).await? {
                     Some(state) => return Ok(Observation { output, state }),
                     // The daemon closed the log and goes on running the container, as when it was started anew.
                     None => follow.close(),
@@ -96,7 +96,7 @@ impl DockerExecutor {
     }
 
     /// How the attempt ended, now that its log did; nothing if it goes on.
-    async fn end(&self, client: &Client, container: &str, follow: &Follow) -> Result<Option<AttemptState>, Fault> {
+    async fn end(&self, client: &Client, container: &str, notes: &str) -> Result<Option<AttemptState>, Fault> {
         let mut stage = self.stage(client, container).await?;
         if matches!(stage, Stage::Running) {
             self.await_end(client, container, APART).await?;
@@ -107,7 +107,7 @@ impl DockerExecutor {
             Stage::Created => Some(AttemptState::NeverStarted("its container was never started".to_owned())),
             Stage::Gone => Some(AttemptState::Lost("its container is gone".to_owned())),
             Stage::Exited { code, out_of_memory } => {
-                Some(judge(notes::read(&follow.notes()), code, out_of_memory))
+                Some(judge(notes::read(notes), code, out_of_memory))
             }
         })
     }

@@ -29,6 +29,9 @@ use crate::executors::contract::{Handle, StartAttempt};
 
 /// A supervisor says within milliseconds that it has its job; one that doesn't in this time never got it.
 const ANSWER_MAX: Duration = Duration::from_secs(30);
+/// How long somebody may take from making a container to starting it.
+const UNSTARTED_MAX: Duration = Duration::from_secs(5);
+const UNSTARTED_LOOKS: u32 = 50;
 /// How often a container of the name is found and removed before it is given up.
 const ROUNDS: u32 = 4;
 
@@ -56,10 +59,12 @@ impl DockerExecutor {
         for _ in 0..ROUNDS {
             let options = CreateContainerOptionsBuilder::default().name(&name).build();
             match client.slow.create_container(Some(options), body.clone()).await {
-                Ok(made) => {
-                    self.deliver(&client, &made.id, &job.text).await?;
-                    return Ok(self.handle(execution, start));
-                }
+                Ok(made) => match self.deliver(&client, &made.id, &job.text).await {
+                    Ok(()) => return Ok(self.handle(execution, start)),
+                    // Somebody else took it for abandoned.
+                    Err(fault) if fault.text.contains("No such container") => continue,
+                    Err(fault) => return Err(fault),
+                },
                 Err(error) => match Fault::of("make the container", &error) {
                     fault if fault.kind == Kind::Conflict => {}
                     fault => return Err(self.unanswered(fault)),
@@ -135,7 +140,8 @@ impl DockerExecutor {
         }
         match stage_of(&found) {
             // Not by force: should somebody start it in this moment, it stays.
-            Stage::Created => self.remove(client, &id, Force::No).await?,
+            Stage::Created if self.stays_unstarted(client, &id).await? => self.remove(client, &id, Force::No).await?,
+            Stage::Created => return Box::pin(self.found(client, execution, start)).await,
             Stage::Gone => {}
             Stage::Running | Stage::Exited { .. } => {
                 if self.has_started(client, &id).await? {
@@ -145,6 +151,19 @@ impl DockerExecutor {
             }
         }
         Ok(Found::Removed)
+    }
+
+    /// Whether a container that was only made is still no more than that after a while: whoever made it may be about to
+    /// start it.
+    async fn stays_unstarted(&self, client: &Client, id: &str) -> Result<bool, Fault> {
+        let mut looks = tokio::time::interval(UNSTARTED_MAX / UNSTARTED_LOOKS);
+        for _ in 0..=UNSTARTED_LOOKS {
+            looks.tick().await;
+            if !matches!(self.stage(client, id).await?, Stage::Created) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     /// Whether a container's step was started: known for sure once its supervisor has said so, or is dead.

@@ -8,16 +8,14 @@ use std::io;
 use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::path::Path;
 
-use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, openat};
 use nix::sys::stat::{Mode, SFlag, fstatat};
 
 use super::failed;
 use crate::executors::contract::{CollectLimit, Collected, CollectedFile, ExecutorError};
+use crate::executors::wanted::Wanted;
 
-/// clawhand's own folder in a workspace, of which only what is asked for by name is collected.
-pub(in crate::executors) const INTERNAL: &str = ".clawhand";
 /// Deeper folders are left out: each level costs a descriptor.
 const DEPTH_MAX: usize = 64;
 /// More entries than this are not looked at.
@@ -25,8 +23,7 @@ const ENTRIES_MAX: usize = 1_000_000;
 
 pub(super) fn collect(work: &Path, globs: &[String], limit: CollectLimit) -> Result<Collected, ExecutorError> {
     let mut search = Search {
-        globs: set(globs.iter())?,
-        internal: set(globs.iter().filter(|glob| glob.starts_with(INTERNAL)))?,
+        wanted: Wanted::new(globs)?,
         found: Vec::new(),
         left_out: Vec::new(),
         entries: 0,
@@ -40,22 +37,8 @@ pub(super) fn collect(work: &Path, globs: &[String], limit: CollectLimit) -> Res
     Ok(take(&root, search, limit))
 }
 
-pub(in crate::executors) fn set<'a>(globs: impl Iterator<Item = &'a String>) -> Result<GlobSet, ExecutorError> {
-    let mut set = GlobSetBuilder::new();
-    for glob in globs {
-        let glob = GlobBuilder::new(glob)
-            .literal_separator(true)
-            .build()
-            .map_err(|error| ExecutorError::Refused(format!("the glob {glob:?} can't be used: {}", error.kind())))?;
-        set.add(glob);
-    }
-    set.build()
-        .map_err(|error| ExecutorError::Refused(format!("the globs can't be used: {error}")))
-}
-
 struct Search {
-    globs: GlobSet,
-    internal: GlobSet,
+    wanted: Wanted,
     found: Vec<String>,
     left_out: Vec<(String, String)>,
     entries: usize,
@@ -72,7 +55,7 @@ impl Search {
             }
             let Some(text) = name.to_str() else {
                 let shown = format!("{prefix}{}", name.to_string_lossy());
-                if self.matches(&shown) {
+                if self.wanted.matches(&shown) {
                     self.left_out.push((shown, "its name is not UTF-8".to_owned()));
                 }
                 continue;
@@ -100,7 +83,7 @@ impl Search {
         if kind == SFlag::S_IFDIR {
             return self.below(folder, path, depth);
         }
-        if !self.matches(path) {
+        if !self.wanted.matches(path) {
             return;
         }
         let reason = match kind {
@@ -125,15 +108,6 @@ impl Search {
         if let Err(error) = result {
             self.left_out
                 .push((format!("{path}/"), format!("it can't be read: {error}")));
-        }
-    }
-
-    fn matches(&self, path: &str) -> bool {
-        let is_internal = path.split('/').next() == Some(INTERNAL);
-        if is_internal {
-            self.internal.is_match(path)
-        } else {
-            self.globs.is_match(path)
         }
     }
 }

@@ -29,7 +29,6 @@ use super::folder::{AttemptFolder, CancelNote, RunFolder, boot_id};
 use crate::domain::target::LocalBlock;
 use crate::domain::{Clock, ExecutionId, Facts};
 
-pub(super) use collect::{INTERNAL, set as glob_set};
 pub use confine::RUN_USER;
 pub(super) use prepare::lay;
 pub(super) use probe::version_in;

@@ -67,7 +67,7 @@ fn has_started(run: &RunFolder) -> io::Result<bool> {
     Ok(false)
 }
 
-/// Lays one input into a workspace, as a file or unpacked.
+/// Lays one input into a folder that stands for the workspace.
 pub(in crate::executors) fn lay(work: &Path, input: &Input) -> Result<(), ExecutorError> {
     let what = format!("lay the input {:?} into the workspace", input.name);
     let file = File::open(&input.file).map_err(|error| failed(&what, &error))?;

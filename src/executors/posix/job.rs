@@ -40,6 +40,9 @@ pub enum OutputMode {
     File,
     /// To its own standard output, with nothing else in between.
     Stdout,
+    /// The same, and on standard error the supervisor says what it has to say: `started`, or why not, and at last the
+    /// exit note. For systems that keep the two streams apart.
+    Spoken,
 }
 
 /// The job of a supervisor.
@@ -134,6 +137,7 @@ const fn output_word(mode: OutputMode) -> &'static str {
     match mode {
         OutputMode::File => "file",
         OutputMode::Stdout => "stdout",
+        OutputMode::Spoken => "spoken",
     }
 }
 
@@ -153,13 +157,45 @@ fn secret(start: &StartAttempt) -> Result<String, ExecutorError> {
 
 /// Names that some shell keeps for itself: read-only, numbers only, or changed by it.
 const SHELLS_OWN: [&str; 27] = [
-    "_", "COLUMNS", "COMP_WORDBREAKS", "DIRSTACK", "EUID", "FUNCNAME", "GROUPS", "HISTCMD", "HOSTNAME", "HOSTTYPE",
-    "IFS", "LINENO", "LINES", "MACHTYPE", "OLDPWD", "OPTARG", "OPTERR", "OPTIND", "OSTYPE", "PIPESTATUS",
-    "POSIXLY_CORRECT", "PPID", "PWD", "RANDOM", "SECONDS", "SHLVL", "UID",
+    "_",
+    "COLUMNS",
+    "COMP_WORDBREAKS",
+    "DIRSTACK",
+    "EUID",
+    "FUNCNAME",
+    "GROUPS",
+    "HISTCMD",
+    "HOSTNAME",
+    "HOSTTYPE",
+    "IFS",
+    "LINENO",
+    "LINES",
+    "MACHTYPE",
+    "OLDPWD",
+    "OPTARG",
+    "OPTERR",
+    "OPTIND",
+    "OSTYPE",
+    "PIPESTATUS",
+    "POSIXLY_CORRECT",
+    "PPID",
+    "PWD",
+    "RANDOM",
+    "SECONDS",
+    "SHLVL",
+    "UID",
 ];
 /// The same by their beginnings, and what would change the programs that are called before the step's own.
-const SHELLS_OWN_BEGINNINGS: [&str; 8] =
-    ["BASH", "cw_", "EPOCH", "LD_", "SHELLOPTS", "SRANDOM", "GLIBC_", "MALLOC_"];
+const SHELLS_OWN_BEGINNINGS: [&str; 8] = [
+    "BASH",
+    "cw_",
+    "EPOCH",
+    "LD_",
+    "SHELLOPTS",
+    "SRANDOM",
+    "GLIBC_",
+    "MALLOC_",
+];
 
 /// Whether every shell can export the name and passes the value on as it is.
 fn is_exportable(name: &str) -> bool {
@@ -167,7 +203,9 @@ fn is_exportable(name: &str) -> bool {
         && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
     is_name
         && !SHELLS_OWN.contains(&name)
-        && !SHELLS_OWN_BEGINNINGS.iter().any(|beginning| name.starts_with(beginning))
+        && !SHELLS_OWN_BEGINNINGS
+            .iter()
+            .any(|beginning| name.starts_with(beginning))
 }
 
 /// A text as one word of a shell.

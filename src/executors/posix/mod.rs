@@ -5,8 +5,10 @@
 //! [`super::supervisor`] does on clawhand's own machine, as far as a shell can. Never here: how a system is reached.
 //! Start reading at [`job`], then at `supervise.sh`. docs/decisions/posix-supervisor.md has the reasons.
 
+mod files;
 mod job;
 mod note;
 
+pub use files::{LaidOut, collected, lay_out, pack};
 pub use job::{Job, Layout, OutputMode, job, quoted};
 pub use note::{StartedNote, exit_report};

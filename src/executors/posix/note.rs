@@ -38,11 +38,15 @@ pub fn exit_report(text: &str) -> Option<ExitReport> {
     Some(ExitReport {
         exit_code,
         // A shell tells a signal as 128 and its number only.
-        signal: exit_code.map(|code| code - 128).filter(|signal| (1..=64).contains(signal)),
+        signal: exit_code
+            .map(|code| code - 128)
+            .filter(|signal| (1..=64).contains(signal)),
         timed_out: flag("timed_out"),
         cancelled: flag("cancelled"),
         exec_error: exec_error.map(|text| (*text).to_owned()),
-        leftovers: number("leftovers").and_then(|count| u32::try_from(count).ok()).unwrap_or(0),
+        leftovers: number("leftovers")
+            .and_then(|count| u32::try_from(count).ok())
+            .unwrap_or(0),
         output_dropped: number("dropped").unwrap_or(0),
         duration_ms: number("duration_ms").unwrap_or(0),
     })
@@ -66,7 +70,8 @@ mod tests {
 
     #[test]
     fn a_note_counts_once_its_last_line_is_there() {
-        let text = "code=137\ntimed_out=1\ncancelled=0\nleftovers=2\ndropped=5\nduration_ms=70\nexec_error=\nend=1\n   ";
+        let text =
+            "code=137\ntimed_out=1\ncancelled=0\nleftovers=2\ndropped=5\nduration_ms=70\nexec_error=\nend=1\n   ";
         let report = ExitReport {
             exit_code: Some(137),
             signal: Some(9),
@@ -85,10 +90,20 @@ mod tests {
 
     #[test]
     fn only_what_may_be_a_signal_is_told_as_one() {
-        for (code, signal) in [(0, None), (128, None), (129, Some(1)), (143, Some(15)), (192, Some(64)), (255, None)] {
+        for (code, signal) in [
+            (0, None),
+            (128, None),
+            (129, Some(1)),
+            (143, Some(15)),
+            (192, Some(64)),
+            (255, None),
+        ] {
             let report = exit_report(&format!("code={code}\nend=1\n")).expect("parses");
             assert_eq!((report.exit_code, report.signal), (Some(code), signal));
         }
-        assert_eq!(exit_report("code=\ncancelled=1\nend=1").expect("parses").exit_code, None);
+        assert_eq!(
+            exit_report("code=\ncancelled=1\nend=1").expect("parses").exit_code,
+            None
+        );
     }
 }

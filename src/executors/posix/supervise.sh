@@ -10,12 +10,16 @@
 # by `&` ignore INT and QUIT for good, and the work must not inherit that.
 
 cw_say() {
-    [ "$cw_output" = stdout ] || printf '%s\n' "$1"
+    case $cw_output in
+    stdout) ;;
+    spoken) printf '%s\n' "$1" >&2 ;;
+    *) printf '%s\n' "$1" ;;
+    esac
 }
 
 # Nothing was started, and nothing will be.
 cw_refuse() {
-    printf '%s\n' "$1"
+    if [ "$cw_output" = spoken ]; then printf '%s\n' "$1" >&2; else printf '%s\n' "$1"; fi
     exit 125
 }
 
@@ -563,14 +567,14 @@ cw_go_on() {
 cw_run() {
     cw_phase=run
     cw_rounds=0
-    if [ "$cw_output" = stdout ]; then
-        (cw_read) <"$cw_dir/pipe" &
-    else
+    if [ "$cw_output" = file ]; then
         (cw_read) <"$cw_dir/pipe" >>"$cw_dir/out" &
+    else
+        (cw_read) <"$cw_dir/pipe" &
     fi
     cw_reader=$!
     (
-        exec 6>&-
+        exec 6>&- 7>&-
         cw_odd "$@"
     ) >"$cw_dir/pipe" 2>&1 || {
         cw_error="$cw_shown_program: it could not be started"
@@ -591,6 +595,7 @@ cw_end() {
     printf '%s=%s\n' code "$cw_code" timed_out "${cw_timed_out:-0}" cancelled "${cw_cancelled:-0}" \
         leftovers "$cw_leftovers" dropped "$cw_dropped" duration_ms "$((cw_now - cw_began))" \
         exec_error "$cw_error" end 1 1<>"$cw_dir/exit"
+    [ "$cw_output" != spoken ] || cat "$cw_dir/exit" >&7
     # Whoever waits for the end wakes up by this.
     exec 6>&-
     # shellcheck disable=SC2086
@@ -610,11 +615,13 @@ cw_supervise() {
     trap : HUP PIPE USR1
     cd /
     cw_begin
-    if [ "$cw_output" = stdout ]; then
-        exec </dev/null 2>>"$cw_dir/log"
-    else
-        cw_say started
+    cw_say started
+    # What is said later still goes to where it went.
+    [ "$cw_output" != spoken ] || exec 7>&2
+    if [ "$cw_output" = file ]; then
         exec </dev/null >/dev/null 2>>"$cw_dir/log"
+    else
+        exec </dev/null 2>>"$cw_dir/log"
     fi
     # Whoever cancels writes the note first and the event second; here it is the other way round, so one of them is seen.
     if [ -e "$cw_dir/cancel" ] || [ -n "$cw_term" ]; then
