@@ -8,5 +8,6 @@ mod lost;
 mod output;
 pub mod rig;
 pub mod suite;
+mod suite_docker;
 mod suite_local;
 mod tree;

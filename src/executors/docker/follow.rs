@@ -12,6 +12,7 @@ use bytes::{Buf as _, Bytes, BytesMut};
 use futures_util::{FutureExt as _, Stream, StreamExt as _};
 
 use super::pool::Client;
+use crate::executors::contract::AttemptState;
 
 type LogStream = Pin<Box<dyn Stream<Item = Result<LogOutput, Error>> + Send>>;
 
@@ -28,8 +29,10 @@ pub(super) struct Follow {
     at: u64,
     buffer: BytesMut,
     notes: Vec<u8>,
-    /// Whether the log came to its end.
-    pub is_over: bool,
+    /// Whether what is open came to its end.
+    is_over: bool,
+    /// How the attempt ended, once that is known, and how much it printed in all.
+    end: Option<(AttemptState, u64)>,
 }
 
 impl Follow {
@@ -42,6 +45,7 @@ impl Follow {
         let options = LogsOptionsBuilder::default().follow(true).stdout(true).stderr(true).build();
         *self = Self {
             stream: Some(Box::pin(client.quick.logs(container, Some(options)))),
+            end: self.end.take(),
             ..Self::default()
         };
     }
@@ -66,9 +70,29 @@ impl Follow {
         Bytes::copy_from_slice(&self.buffer[..self.buffer.len().min(max)])
     }
 
-    /// Whether there is nothing after the `length` bytes from `from` on.
-    pub(super) fn ends_after(&self, from: u64, length: usize) -> bool {
-        self.is_over && from + length as u64 >= self.at + self.buffer.len() as u64
+    /// Whether the log came to its end without anybody having said what that means.
+    pub(super) fn is_unexplained(&self) -> bool {
+        self.is_over && self.end.is_none()
+    }
+
+    /// Remembers how the attempt ended, now that its whole log was read.
+    pub(super) fn explain(&mut self, end: AttemptState) {
+        self.end = Some((end, self.at + self.buffer.len() as u64));
+    }
+
+    /// What to tell of `output`, which begins at `from`; nothing while there may be more to wait for.
+    pub(super) fn tell(&self, output: &Bytes, from: u64, max: usize) -> Option<AttemptState> {
+        match &self.end {
+            None => (!output.is_empty()).then_some(AttemptState::Running),
+            // What is open may have come to its end early, as when somebody removed the container.
+            Some((end, total)) => {
+                let is_last = self.is_over && output.len() == self.buffer.len();
+                if is_last || from + output.len() as u64 >= *total {
+                    return Some(end.clone());
+                }
+                (output.len() == max).then_some(AttemptState::Running)
+            }
+        }
     }
 
     /// Waits for more, and takes along what else is there already. Dropped halfway it loses nothing.

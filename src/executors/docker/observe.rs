@@ -47,16 +47,19 @@ impl DockerExecutor {
         follow.open(&client, &container, window.from);
         loop {
             let output = follow.take(window.from, window.max);
-            if !output.is_empty() && !follow.ends_after(window.from, output.len()) {
-                return Ok(running(output));
+            if let Some(state) = follow.tell(&output, window.from, window.max) {
+                return Ok(Observation { output, state });
             }
-            if follow.is_over {
+            if follow.is_unexplained() {
                 match self.end(&client, &container, &follow.notes()).await? {
-                    Some(state) => return Ok(Observation { output, state }),
+                    Some(state) => follow.explain(state),
                     // The daemon closed the log and goes on running the container, as when it was started anew.
-                    None => follow.close(),
+                    None => {
+                        follow.close();
+                        follow.open(&client, &container, window.from);
+                    }
                 }
-                follow.open(&client, &container, window.from);
+                continue;
             }
             match timeout_at(deadline, follow.more(window.from)).await {
                 Ok(Ok(())) => {}
