@@ -6,6 +6,7 @@ mod contract;
 mod files;
 mod lost;
 mod output;
+mod posix;
 pub mod rig;
 pub mod suite;
 mod suite_docker;
