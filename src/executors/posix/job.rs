@@ -40,9 +40,6 @@ pub enum OutputMode {
     File,
     /// To its own standard output, with nothing else in between.
     Stdout,
-    /// The same, and on standard error the supervisor says what it has to say: `started`, or why not, and at last the
-    /// exit note. For systems that keep the two streams apart.
-    Spoken,
 }
 
 /// The job of a supervisor.
@@ -137,7 +134,6 @@ const fn output_word(mode: OutputMode) -> &'static str {
     match mode {
         OutputMode::File => "file",
         OutputMode::Stdout => "stdout",
-        OutputMode::Spoken => "spoken",
     }
 }
 

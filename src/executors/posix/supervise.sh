@@ -10,16 +10,12 @@
 # by `&` ignore INT and QUIT for good, and the work must not inherit that.
 
 cw_say() {
-    case $cw_output in
-    stdout) ;;
-    spoken) printf '%s\n' "$1" >&2 ;;
-    *) printf '%s\n' "$1" ;;
-    esac
+    [ "$cw_output" = stdout ] || printf '%s\n' "$1"
 }
 
 # Nothing was started, and nothing will be.
 cw_refuse() {
-    if [ "$cw_output" = spoken ]; then printf '%s\n' "$1" >&2; else printf '%s\n' "$1"; fi
+    printf '%s\n' "$1"
     exit 125
 }
 
@@ -567,14 +563,14 @@ cw_go_on() {
 cw_run() {
     cw_phase=run
     cw_rounds=0
-    if [ "$cw_output" = file ]; then
-        (cw_read) <"$cw_dir/pipe" >>"$cw_dir/out" &
-    else
+    if [ "$cw_output" = stdout ]; then
         (cw_read) <"$cw_dir/pipe" &
+    else
+        (cw_read) <"$cw_dir/pipe" >>"$cw_dir/out" &
     fi
     cw_reader=$!
     (
-        exec 6>&- 7>&-
+        exec 6>&-
         cw_odd "$@"
     ) >"$cw_dir/pipe" 2>&1 || {
         cw_error="$cw_shown_program: it could not be started"
@@ -595,7 +591,6 @@ cw_end() {
     printf '%s=%s\n' code "$cw_code" timed_out "${cw_timed_out:-0}" cancelled "${cw_cancelled:-0}" \
         leftovers "$cw_leftovers" dropped "$cw_dropped" duration_ms "$((cw_now - cw_began))" \
         exec_error "$cw_error" end 1 1<>"$cw_dir/exit"
-    [ "$cw_output" != spoken ] || cat "$cw_dir/exit" >&7
     # Whoever waits for the end wakes up by this.
     exec 6>&-
     # shellcheck disable=SC2086
@@ -615,13 +610,11 @@ cw_supervise() {
     trap : HUP PIPE USR1
     cd /
     cw_begin
-    cw_say started
-    # What is said later still goes to where it went.
-    [ "$cw_output" != spoken ] || exec 7>&2
-    if [ "$cw_output" = file ]; then
-        exec </dev/null >/dev/null 2>>"$cw_dir/log"
-    else
+    if [ "$cw_output" = stdout ]; then
         exec </dev/null 2>>"$cw_dir/log"
+    else
+        cw_say started
+        exec </dev/null >/dev/null 2>>"$cw_dir/log"
     fi
     # Whoever cancels writes the note first and the event second; here it is the other way round, so one of them is seen.
     if [ -e "$cw_dir/cancel" ] || [ -n "$cw_term" ]; then

@@ -6,12 +6,11 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use bollard::Docker;
 use bollard::query_parameters::{
-    InspectContainerOptions, ListContainersOptionsBuilder, ListVolumesOptionsBuilder, LogsOptionsBuilder,
+    InspectContainerOptions, ListContainersOptionsBuilder, ListVolumesOptionsBuilder,
 };
 use clawhand::domain::target::{DockerBlock, PullPolicy};
 use clawhand::domain::{Clock, ExecutionId, UnixMs};
 use clawhand::executors::{DockerExecutor, Executor, Handle};
-use futures_util::StreamExt as _;
 
 use super::rig::processes_of;
 use super::suite::{System, keeps_the_contract};
@@ -100,16 +99,12 @@ impl System for Daemon {
         let files = std::process::Command::new("grep")
             .args(["-r", "--devices=skip", "", &volume.mountpoint])
             .output();
-        let options = LogsOptionsBuilder::default().stderr(true).build();
-        let notes = self.docker.logs(&name, Some(options));
-        let notes: Vec<String> = notes.map(|note| note.expect("reads").to_string()).collect().await;
         let numbers = std::fs::read_dir("/proc").expect("lists").flatten();
         let lines = numbers.map(|entry| std::fs::read(entry.path().join("cmdline")).unwrap_or_default());
         let lines: Vec<u8> = lines.flatten().collect();
         [
             format!("{:?}", spec.expect("looks")),
             String::from_utf8_lossy(&files.expect("greps").stdout).into_owned(),
-            notes.concat(),
             String::from_utf8_lossy(&lines).into_owned(),
         ]
         .join("\n")
