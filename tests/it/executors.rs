@@ -12,5 +12,6 @@ mod posix;
 pub mod rig;
 pub mod suite;
 mod suite_kubernetes;
+mod suite_docker;
 mod suite_local;
 mod tree;

@@ -3,6 +3,7 @@
 //! The daemon reads the volume itself and would follow a link that the work left, though never out of the container.
 //! So each folder on the way to what is asked for is looked at first; the work is over by then, and nothing changes.
 
+use bollard::container::PathStatResponse;
 use bollard::query_parameters::{ContainerArchiveInfoOptionsBuilder, DownloadFromContainerOptionsBuilder};
 use futures_util::TryStreamExt as _;
 use tokio_util::io::{StreamReader, SyncIoBridge};
@@ -74,13 +75,23 @@ impl DockerExecutor {
     }
 
     async fn mode(&self, client: &Client, holder: &str, path: &str) -> Result<Option<u32>, Fault> {
-        let full = format!("{ROOT}/work/{path}");
-        let options = ContainerArchiveInfoOptionsBuilder::default().path(&full).build();
+        let there = self.at_path(client, holder, &format!("{ROOT}/work/{path}")).await?;
+        Ok(there.map(|there| there.file_mode))
+    }
+
+    /// What is at a path of the volume.
+    pub(super) async fn at_path(
+        &self,
+        client: &Client,
+        holder: &str,
+        path: &str,
+    ) -> Result<Option<PathStatResponse>, Fault> {
+        let options = ContainerArchiveInfoOptionsBuilder::default().path(path).build();
         match client.quick.get_container_archive_info(holder, Some(options)).await {
-            Ok(there) => Ok(Some(there.file_mode)),
-            Err(error) => match Fault::of("look at the outputs", &error) {
-                // An answer to HEAD has no body, so nothing is known but the number.
-                fault if matches!(fault.kind, Kind::NotFound | Kind::NoImage) => Ok(None),
+            Ok(there) => Ok(Some(there)),
+            // An answer to HEAD has no body, so nothing is known but the number.
+            Err(error) => match Fault::of("look into the volume", &error) {
+                fault if matches!(fault.kind, Kind::NotFound | Kind::NoImage | Kind::NoShell) => Ok(None),
                 fault => Err(self.unanswered(fault)),
             },
         }

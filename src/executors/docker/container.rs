@@ -7,7 +7,6 @@ use bollard::models::{
     RestartPolicy, RestartPolicyNameEnum,
 };
 
-use super::pool::Client;
 use crate::domain::target::DockerBlock;
 use crate::domain::{AttemptId, ExecutionId};
 use crate::executors::contract::StartAttempt;
@@ -23,14 +22,17 @@ pub(super) const ATTEMPT: &str = "io.clawhand.attempt";
 pub(super) const PROBE: &str = "io.clawhand.probe";
 
 /// Processes of a container beside those of the step: the init, the supervisor and what passes output on.
-const SUPERVISOR_PROCESSES: u64 = 24;
+const SUPERVISOR_PROCESSES: u64 = 32;
 /// What a container without a limit of its own may have, so that a fork bomb ends with it.
 const PROCESSES: u64 = 4096;
-/// What the log adds to the shortest line, as a factor.
-const LOG_FACTOR: u64 = 64;
 
 pub(super) fn volume_name(execution: ExecutionId) -> String {
     format!("clawhand-{execution}")
+}
+
+/// The execution of a volume.
+pub(super) fn execution_of(volume: &str) -> Option<ExecutionId> {
+    volume.strip_prefix("clawhand-")?.parse().ok()
 }
 
 /// The container that is never started: through it files come and go.
@@ -72,7 +74,7 @@ pub(super) fn holder(
 
 /// The container of an attempt, with the program that it runs.
 pub(super) fn attempt(
-    (client, block): (&Client, &DockerBlock),
+    block: &DockerBlock,
     execution: ExecutionId,
     start: &StartAttempt,
     entrypoint: Vec<String>,
@@ -99,12 +101,12 @@ pub(super) fn attempt(
         // its way down among them, ends it without a note of its end: so it is told as lost, and not as cancelled.
         stop_signal: Some("SIGKILL".to_owned()),
         labels: Some(labels),
-        host_config: Some(fences((client, block), execution, start)),
+        host_config: Some(fences(block, execution, start)),
         ..ContainerCreateBody::default()
     }
 }
 
-fn fences((client, block): (&Client, &DockerBlock), execution: ExecutionId, start: &StartAttempt) -> HostConfig {
+fn fences(block: &DockerBlock, execution: ExecutionId, start: &StartAttempt) -> HostConfig {
     let memory = start.limits.max_memory_bytes.map(whole);
     let processes = start.limits.max_processes.unwrap_or(PROCESSES) + SUPERVISOR_PROCESSES;
     let tmp = format!("rw,exec,nosuid,nodev,mode=1777,size={}", block.tmp_bytes);
@@ -123,7 +125,11 @@ fn fences((client, block): (&Client, &DockerBlock), execution: ExecutionId, star
         nano_cpus: block.cpus_milli.map(|milli| i64::from(milli) * 1_000_000),
         ipc_mode: Some("private".to_owned()),
         cgroupns_mode: Some(HostConfigCgroupnsModeEnum::PRIVATE),
-        log_config: Some(log(client, start.max_output_bytes)),
+        // The output is in a file of the volume; a log would only be a second one.
+        log_config: Some(HostConfigLogConfig {
+            typ: Some("none".to_owned()),
+            config: None,
+        }),
         restart_policy: Some(RestartPolicy {
             name: Some(RestartPolicyNameEnum::NO),
             ..RestartPolicy::default()
@@ -140,27 +146,6 @@ fn volume(execution: ExecutionId) -> Mount {
         source: Some(volume_name(execution)),
         typ: Some(MountType::VOLUME),
         ..Mount::default()
-    }
-}
-
-/// A log that keeps every byte and never turns over: what is printed is bounded before it gets there.
-fn log(client: &Client, max_output_bytes: u64) -> HostConfigLogConfig {
-    if client.is_podman {
-        return HostConfigLogConfig {
-            typ: Some("k8s-file".to_owned()),
-            config: None,
-        };
-    }
-    let size = max_output_bytes.saturating_mul(LOG_FACTOR).saturating_add(64 << 20);
-    let options = [
-        ("max-size", size.min(1 << 50).to_string()),
-        ("max-file", "2".to_owned()),
-        ("compress", "false".to_owned()),
-        ("mode", "blocking".to_owned()),
-    ];
-    HostConfigLogConfig {
-        typ: Some("local".to_owned()),
-        config: Some(options.map(|(name, value)| (name.to_owned(), value)).into()),
     }
 }
 

@@ -1,121 +1,138 @@
-//! The log of one attempt's container, read from any offset and kept open between two looks.
+//! What an attempt prints, while it runs and after.
 //!
-//! The step's output is the container's standard output; the supervisor says on standard error that the step has
-//! started and how it ended. The daemon knows no offsets: to resume at one, the log is read from its beginning again.
+//! The supervisor writes the output to a file of the volume. While the container runs, a small process in it passes the
+//! file on from any offset; once it has ended, the file is fetched as it is. The daemon's own log is not used: it cuts
+//! the output into lines and tells a few ten thousand of them in a second, and it holds a line back until it ends.
 
+use std::fs::File;
+use std::os::unix::fs::FileExt as _;
 use std::pin::Pin;
 
 use bollard::container::LogOutput;
 use bollard::errors::Error;
-use bollard::query_parameters::LogsOptionsBuilder;
 use bytes::{Buf as _, Bytes, BytesMut};
 use futures_util::{FutureExt as _, Stream, StreamExt as _};
 
-use super::pool::Client;
+use crate::executors::contract::{AttemptState, Observation};
 
-type LogStream = Pin<Box<dyn Stream<Item = Result<LogOutput, Error>> + Send>>;
+/// What the process in the container says.
+pub(super) type Live = Pin<Box<dyn Stream<Item = Result<LogOutput, Error>> + Send>>;
+/// Says when the container has ended; what it says with it doesn't matter.
+pub(super) type Ending = Pin<Box<dyn Stream<Item = ()> + Send>>;
 
-/// What was read ahead at most, in bytes, before somebody takes it.
+/// What is read ahead at most, in bytes, before somebody takes it.
 const AHEAD: usize = 1 << 20;
-/// What the supervisor says of itself at most, in bytes.
-const NOTES_MAX: usize = 64 * 1024;
 
-/// A log that is being followed.
+/// An attempt that is being followed.
 #[derive(Default)]
 pub(super) struct Follow {
-    stream: Option<LogStream>,
+    pub live: Option<Live>,
+    pub ending: Option<Ending>,
     /// The offset of the first byte of `buffer`.
     at: u64,
     buffer: BytesMut,
-    notes: Vec<u8>,
-    /// Whether the log came to its end.
-    pub is_over: bool,
+    pub end: Option<End>,
+}
+
+/// An attempt that is over, with all that it printed.
+pub(super) struct End {
+    pub state: AttemptState,
+    pub output: File,
+    pub size: u64,
+}
+
+impl End {
+    /// The part of the output that begins at `from`.
+    pub(super) fn part(&self, from: u64, max: usize) -> std::io::Result<Observation> {
+        let left = usize::try_from(self.size.saturating_sub(from)).unwrap_or(usize::MAX);
+        let mut part = vec![0; left.min(max).min(AHEAD)];
+        self.output.read_exact_at(&mut part, from)?;
+        let is_last = from + part.len() as u64 >= self.size;
+        Ok(Observation {
+            output: Bytes::from(part),
+            state: if is_last { self.state.clone() } else { AttemptState::Running },
+        })
+    }
 }
 
 impl Follow {
-    /// Opens the log anew, unless what is open can still get to `from`.
-    pub(super) fn open(&mut self, client: &Client, container: &str, from: u64) {
-        let is_open = self.stream.is_some() || self.is_over;
-        if is_open && from >= self.at {
-            return;
-        }
-        let options = LogsOptionsBuilder::default()
-            .follow(true)
-            .stdout(true)
-            .stderr(true)
-            .build();
+    /// Forgets what is open. Nothing is lost: all of it can be asked for again.
+    pub(super) fn close(&mut self) {
         *self = Self {
-            stream: Some(Box::pin(client.quick.logs(container, Some(options)))),
+            end: self.end.take(),
             ..Self::default()
         };
     }
 
-    /// Makes the next look open the log anew.
-    pub(super) fn close(&mut self) {
-        *self = Self::default();
+    /// Takes what the process in the container will say, which begins at `from`.
+    pub(super) fn open(&mut self, live: Live, from: u64) {
+        self.live = Some(live);
+        self.buffer.clear();
+        self.at = from;
     }
 
-    /// What the supervisor said so far.
-    pub(super) fn notes(&self) -> String {
-        String::from_utf8_lossy(&self.notes).into_owned()
-    }
-
-    /// Output from `from` on, as far as it was read.
+    /// Output from `from` on, as far as it was read. What is open is closed if it can't get there.
     pub(super) fn take(&mut self, from: u64, max: usize) -> Bytes {
-        self.skip_to(from);
-        if self.at != from {
+        let skipped = from.checked_sub(self.at).and_then(|skipped| usize::try_from(skipped).ok());
+        let Some(skipped) = skipped.filter(|skipped| *skipped <= self.buffer.len()) else {
+            self.live = None;
             return Bytes::new();
-        }
+        };
+        self.buffer.advance(skipped);
+        self.at = from;
         // It stays in the buffer: who asks again from the same offset gets it again.
         Bytes::copy_from_slice(&self.buffer[..self.buffer.len().min(max)])
     }
 
-    /// Whether there is nothing after the `length` bytes from `from` on.
-    pub(super) fn ends_after(&self, from: u64, length: usize) -> bool {
-        self.is_over && from + length as u64 >= self.at + self.buffer.len() as u64
-    }
-
-    /// Waits for more, and takes along what else is there already. Dropped halfway it loses nothing.
-    pub(super) async fn more(&mut self, from: u64) -> Result<(), Error> {
-        let Some(stream) = &mut self.stream else {
-            return Ok(());
+    /// Waits for more, and takes along what else is there already. Dropped halfway it loses nothing. When there is no
+    /// more, nothing is open afterwards.
+    pub(super) async fn more(&mut self) {
+        let Some(live) = &mut self.live else {
+            return std::future::pending().await;
         };
-        let mut next = stream.next().await;
+        let mut next = live.next().await;
         loop {
-            match next {
-                Some(Ok(LogOutput::StdErr { message })) => {
-                    let room = NOTES_MAX - self.notes.len().min(NOTES_MAX);
-                    self.notes.extend_from_slice(&message[..message.len().min(room)]);
-                }
-                Some(Ok(output)) => {
-                    self.buffer.extend_from_slice(output.as_ref());
-                    self.skip_to(from);
-                }
-                Some(Err(error)) => {
-                    self.close();
-                    return Err(error);
-                }
-                None => {
-                    self.stream = None;
-                    self.is_over = true;
-                    return Ok(());
-                }
-            }
-            let is_full = self.buffer.len() >= AHEAD;
-            let Some(stream) = self.stream.as_mut().filter(|_| !is_full) else {
-                return Ok(());
+            let Some(Ok(output)) = next else {
+                self.live = None;
+                return;
             };
-            match stream.next().now_or_never() {
+            self.buffer.extend_from_slice(output.as_ref());
+            if self.buffer.len() >= AHEAD {
+                return;
+            }
+            match live.next().now_or_never() {
                 Some(more) => next = more,
-                None => return Ok(()),
+                None => return,
             }
         }
     }
 
-    fn skip_to(&mut self, from: u64) {
-        let before = usize::try_from(from.saturating_sub(self.at)).unwrap_or(usize::MAX);
-        let before = before.min(self.buffer.len());
-        self.buffer.advance(before);
-        self.at += before as u64;
+    /// Waits until output or the end comes. Dropped halfway it loses nothing.
+    pub(super) async fn news(&mut self) -> News {
+        let mut ending = self.ending.take();
+        let ended = async {
+            match &mut ending {
+                Some(ending) => ending.next().await.unwrap_or(()),
+                None => std::future::pending().await,
+            }
+        };
+        let news = tokio::select! {
+            biased;
+            () = ended => News::Ended,
+            () = self.more() => News::Output,
+        };
+        if news == News::Output {
+            self.ending = ending;
+        }
+        news
     }
+}
+
+/// What happened first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum News {
+    /// There is more output, or what was open is closed.
+    Output,
+    /// The container doesn't run any more.
+    Ended,
 }

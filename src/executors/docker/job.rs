@@ -26,7 +26,7 @@ pub(super) fn write(start: &StartAttempt, path: &str) -> Result<Written, Fault> 
         home: format!("{ROOT}/home"),
         tmp: format!("{ROOT}/tmp"),
         path: path.to_owned(),
-        output: OutputMode::Spoken,
+        output: OutputMode::File,
     };
     let inside = StartAttempt {
         // The container as a whole has these; a limit of address space would only stop what reserves more than it uses.

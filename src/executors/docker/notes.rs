@@ -1,55 +1,52 @@
-//! What the supervisor in a container says on standard error, which is its own: the work's is part of the output.
-//!
-//! First `started`, or `refused: WHY` or `full: WHY` in its place; at last the lines of the exit note.
+//! What the supervisor in a container answers whoever started it: one line.
 
 use super::fault::{Fault, Kind};
-use crate::executors::contract::ExitReport;
-use crate::executors::posix::exit_report;
 
-/// What was said so far.
+/// What was answered.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Said {
-    /// Nothing of the step.
+    /// No whole line yet.
     Nothing,
+    /// The step was started, now or before.
+    Started,
     /// The step was not started, and won't be.
     Refused(String),
-    /// The step was started.
-    Started,
-    /// The step was started, and this is how it ended.
-    Ended(ExitReport),
 }
 
-/// Reads all that was said.
+/// Reads what was said so far.
 pub(super) fn read(text: &str) -> Said {
-    let mut lines = text.split_inclusive('\n');
-    // A line without its end is still on its way.
-    let whole = |line: &'_ &str| line.ends_with('\n');
-    while let Some(line) = lines.next().filter(whole) {
-        let line = line.trim_end();
-        // Already: an earlier container of the attempt did, and what became of that one nobody knows.
-        if line == "started" || line == "already" {
-            let rest: String = lines.collect();
-            return match exit_report(&rest) {
-                Some(report) => Said::Ended(report),
-                None => Said::Started,
-            };
-        }
-        if line.starts_with("refused:") || line.starts_with("full:") {
-            return Said::Refused(line.to_owned());
-        }
+    match text.split_once('\n').map(|(line, _)| line.trim_end()) {
+        None => Said::Nothing,
+        Some("started" | "already") => Said::Started,
+        Some(other) => Said::Refused(other.to_owned()),
     }
-    Said::Nothing
 }
 
 /// A refusal as a fault.
 pub(super) fn fault(why: &str) -> Fault {
     let kind = match why {
         _ if why.starts_with("full:") => Kind::Full,
-        _ if why.contains("there is no ") => Kind::NoShell,
+        _ if why.contains("there is no ") || why.contains("not found") => Kind::NoShell,
         _ => Kind::Refused,
     };
     Fault::new(
         kind,
         format!("the supervisor in the container did not start the step: {why}"),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_is_one_whole_line() {
+        assert_eq!(read("star"), Said::Nothing);
+        assert_eq!(read("started\n"), Said::Started);
+        assert_eq!(read("already\nmore"), Said::Started);
+        let refused = "refused: there is no setsid";
+        assert_eq!(read(&format!("{refused}\n")), Said::Refused(refused.to_owned()));
+        assert_eq!(fault(refused).kind, Kind::NoShell);
+        assert_eq!(fault("full: x").kind, Kind::Full);
+    }
 }

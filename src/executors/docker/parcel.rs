@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read, Seek as _, SeekFrom};
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
-use tar::{Archive, Builder, Entry, EntryType, Header};
+use tar::{Archive, Entry, EntryType};
 
 use crate::executors::contract::{CollectLimit, Collected, CollectedFile, ExecutorError, Input};
 use crate::executors::local::lay;
+use crate::executors::posix::pack;
 use crate::executors::wanted::Wanted;
 
 /// More entries than this are not looked at.
@@ -17,64 +18,18 @@ const ENTRIES_MAX: usize = 1_000_000;
 
 /// The folders of a fresh workspace with its inputs in them, as an archive in which all of it belongs to `owner`.
 pub(super) fn packed(inputs: &[Input], scratch: &Path, owner: (u32, u32)) -> Result<File, ExecutorError> {
-    let failed = |error: io::Error| trouble("pack the inputs", &error);
+    let failed = |error: io::Error| trouble("lay the inputs out", &error);
     let folder = tempfile::tempdir_in(scratch).map_err(failed)?;
-    let work = folder.path().join("work");
     for part in ["work", "home", "tmp", "attempts"] {
-        std::fs::create_dir(folder.path().join(part)).map_err(failed)?;
+        std::fs::DirBuilder::new()
+            .mode(0o700)
+            .create(folder.path().join(part))
+            .map_err(failed)?;
     }
     for input in inputs {
-        lay(&work, input)?;
+        lay(&folder.path().join("work"), input)?;
     }
-    let mut file = tempfile::tempfile_in(scratch).map_err(failed)?;
-    write_tree(folder.path(), owner, &mut file).map_err(failed)?;
-    file.seek(SeekFrom::Start(0)).map_err(failed)?;
-    Ok(file)
-}
-
-fn write_tree(root: &Path, (user, group): (u32, u32), file: &mut File) -> io::Result<()> {
-    let mut builder = Builder::new(io::BufWriter::with_capacity(1 << 18, file));
-    let mut folders = vec![PathBuf::new()];
-    while let Some(folder) = folders.pop() {
-        for entry in std::fs::read_dir(root.join(&folder))? {
-            let path = folder.join(entry?.file_name());
-            let full = root.join(&path);
-            let meta = std::fs::symlink_metadata(&full)?;
-            let mut header = Header::new_gnu();
-            header.set_uid(u64::from(user));
-            header.set_gid(u64::from(group));
-            header.set_mtime(
-                meta.modified()?
-                    .duration_since(std::time::UNIX_EPOCH)
-                    .map_or(0, |age| age.as_secs()),
-            );
-            // The four folders themselves are nobody else's business.
-            let is_top = folder.as_os_str().is_empty();
-            header.set_mode(if is_top {
-                0o700
-            } else {
-                meta.permissions().mode() & 0o755
-            });
-            if meta.is_dir() {
-                header.set_entry_type(EntryType::Directory);
-                header.set_size(0);
-                builder.append_data(&mut header, &path, io::empty())?;
-                folders.push(path);
-            } else if meta.is_symlink() {
-                header.set_entry_type(EntryType::Symlink);
-                header.set_size(0);
-                builder.append_link(&mut header, &path, std::fs::read_link(&full)?)?;
-            } else {
-                header.set_size(meta.len());
-                builder.append_data(&mut header, &path, File::open(&full)?)?;
-            }
-        }
-    }
-    builder
-        .into_inner()?
-        .into_inner()
-        .map_err(io::IntoInnerError::into_error)?;
-    Ok(())
+    pack(folder.path(), owner, scratch)
 }
 
 /// Takes out of archives what matches.
@@ -106,7 +61,7 @@ impl Collector {
 
     /// A link, which is left out if it is one that was asked for.
     pub(super) fn link(&mut self, path: &str) {
-        if self.matches(path) {
+        if self.wanted.matches(path) {
             self.left_out.insert(path.to_owned(), "it is a link".to_owned());
         }
     }
@@ -135,7 +90,7 @@ impl Collector {
     fn entry(&mut self, entry: &mut Entry<'_, impl Read>, place: &str) -> io::Result<()> {
         let kind = entry.header().entry_type();
         let bytes = entry.path_bytes().into_owned();
-        let Some(path) = inside(&String::from_utf8_lossy(&bytes), place).filter(|path| self.matches(path)) else {
+        let Some(path) = inside(&String::from_utf8_lossy(&bytes), place).filter(|path| self.wanted.matches(path)) else {
             return Ok(());
         };
         let reason = match kind {
@@ -180,10 +135,6 @@ impl Collector {
         Ok(None)
     }
 
-    fn matches(&self, path: &str) -> bool {
-        self.wanted.matches(path)
-    }
-
     pub(super) fn finish(self) -> Collected {
         let file = |(name, (file, size))| CollectedFile { name, size, file };
         Collected {
@@ -221,11 +172,7 @@ pub(super) fn places(globs: &[String]) -> Vec<String> {
     let mut apart: Vec<String> = Vec::new();
     for place in places {
         let is_inside = |whole: &String| {
-            whole.is_empty()
-                || place == *whole
-                || place
-                    .strip_prefix(whole.as_str())
-                    .is_some_and(|rest| rest.starts_with('/'))
+            whole.is_empty() || place == *whole || place.strip_prefix(whole.as_str()).is_some_and(|rest| rest.starts_with('/'))
         };
         if !apart.iter().any(is_inside) {
             apart.push(place);

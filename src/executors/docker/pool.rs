@@ -36,8 +36,6 @@ pub struct DockerPool {
 pub(super) struct Client {
     pub quick: Docker,
     pub slow: Docker,
-    /// Podman has no log driver of the name `local`.
-    pub is_podman: bool,
 }
 
 struct Kept<T> {
@@ -117,10 +115,6 @@ async fn connect(block: &DockerBlock) -> Result<Client, Fault> {
         .map_err(|error| Fault::new(Kind::Unreachable, format!("failed to connect to the daemon: {error}")))?;
     let failed = |error| Fault::of("connect to the daemon", &error);
     let quick = opened.map_err(failed)?.negotiate_version().await.map_err(failed)?;
-    let version = quick.version().await.map_err(failed)?;
-    let is_podman = version
-        .components
-        .is_some_and(|parts| parts.iter().any(|part| part.name.starts_with("Podman")));
     let slow = quick.clone().with_timeout(SLOW);
-    Ok(Client { quick, slow, is_podman })
+    Ok(Client { quick, slow })
 }

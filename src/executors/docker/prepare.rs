@@ -8,7 +8,7 @@ use futures_util::StreamExt as _;
 use tokio_util::io::ReaderStream;
 
 use super::DockerExecutor;
-use super::container::{self, ATTEMPT, EXECUTION, PROBE, ROOT, holder_name, labels, volume_name};
+use super::container::{self, ATTEMPT, PROBE, ROOT, holder_name, labels, volume_name};
 use super::fault::{Fault, Kind};
 use super::parcel;
 use super::pool::Client;

@@ -2,7 +2,7 @@
 //!
 //! The job goes in through the connection that was attached before the start, because whatever a container is made
 //! with can be read by everybody who may ask the daemon. Only who made a container delivers a job to it. A container
-//! whose job never arrived ends by itself, and as long as its supervisor has not said that the step has started, the
+//! whose job never arrived ends by itself, and as long as its supervisor has not written that the step has started, the
 //! step was not: then the container is removed, which makes the name free and whoever still holds its id fail.
 
 use std::time::Duration;
@@ -12,23 +12,27 @@ use bollard::errors::Error;
 use bollard::models::ContainerInspectResponse;
 use bollard::query_parameters::{
     AttachContainerOptionsBuilder, CreateContainerOptionsBuilder, InspectContainerOptions, KillContainerOptionsBuilder,
-    LogsOptionsBuilder, RemoveContainerOptionsBuilder, StartContainerOptions,
+    RemoveContainerOptionsBuilder, StartContainerOptions,
 };
 use futures_util::{Stream, StreamExt as _};
 use tokio::io::AsyncWriteExt as _;
 
 use super::DockerExecutor;
-use super::container::{self, ATTEMPT, EXECUTION, attempt_name, labels};
+use super::container::{self, ATTEMPT, EXECUTION, ROOT, attempt_name, holder_name, labels};
 use super::fault::{Fault, Kind};
 use super::job;
 use super::notes::{self, Said};
 use super::observe::{Stage, stage_of};
 use super::pool::Client;
-use crate::domain::ExecutionId;
+use crate::domain::{AttemptId, ExecutionId};
 use crate::executors::contract::{Handle, StartAttempt};
 
 /// A supervisor says within milliseconds that it has its job; one that doesn't in this time never got it.
 const ANSWER_MAX: Duration = Duration::from_secs(30);
+const ANSWER_LOOKS: u32 = 150;
+/// How long somebody may take from making a container to starting it.
+const UNSTARTED_MAX: Duration = Duration::from_secs(5);
+const UNSTARTED_LOOKS: u32 = 50;
 /// How often a container of the name is found and removed before it is given up.
 const ROUNDS: u32 = 4;
 
@@ -50,22 +54,18 @@ impl DockerExecutor {
             None => self.image_path(&client).await?,
         };
         let job = job::write(start, &path)?;
-        let marks = labels(
-            execution,
-            &[
-                (ATTEMPT, start.attempt.to_string()),
-                (job::GRACE, job.grace_ms.to_string()),
-            ],
-        );
-        let body = container::attempt((&client, &self.block), execution, start, job.program.clone(), marks);
+        let marks = labels(execution, &[(ATTEMPT, start.attempt.to_string()), (job::GRACE, job.grace_ms.to_string())]);
+        let body = container::attempt(&self.block, execution, start, job.program.clone(), marks);
         let name = attempt_name(start.attempt);
         for _ in 0..ROUNDS {
             let options = CreateContainerOptionsBuilder::default().name(&name).build();
             match client.slow.create_container(Some(options), body.clone()).await {
-                Ok(made) => {
-                    self.deliver(&client, &made.id, &job.text).await?;
-                    return Ok(self.handle(execution, start));
-                }
+                Ok(made) => match self.deliver(&client, &made.id, &job.text).await {
+                    Ok(()) => return Ok(self.handle(execution, start)),
+                    // Somebody else took it for abandoned.
+                    Err(fault) if fault.text.contains("No such container") => continue,
+                    Err(fault) => return Err(fault),
+                },
                 Err(error) => match Fault::of("make the container", &error) {
                     fault if fault.kind == Kind::Conflict => {}
                     fault => return Err(self.unanswered(fault)),
@@ -89,7 +89,7 @@ impl DockerExecutor {
     async fn deliver(&self, client: &Client, id: &str, job: &str) -> Result<(), Fault> {
         let options = AttachContainerOptionsBuilder::default()
             .stdin(true)
-            .stderr(true)
+            .stdout(true)
             .stream(true)
             .build();
         let attached = client.slow.attach_container(id, Some(options)).await;
@@ -109,7 +109,7 @@ impl DockerExecutor {
             heard(&mut attached.output).await
         };
         match tokio::time::timeout(ANSWER_MAX, said).await {
-            Ok(Ok(Said::Started | Said::Ended(_))) => Ok(()),
+            Ok(Ok(Said::Started)) => Ok(()),
             Ok(Ok(Said::Refused(why))) => {
                 let _ = self.remove(client, id, Force::Yes).await;
                 Err(notes::fault(&why))
@@ -141,10 +141,11 @@ impl DockerExecutor {
         }
         match stage_of(&found) {
             // Not by force: should somebody start it in this moment, it stays.
-            Stage::Created => self.remove(client, &id, Force::No).await?,
+            Stage::Created if self.stays_unstarted(client, &id).await? => self.remove(client, &id, Force::No).await?,
+            Stage::Created => return Box::pin(self.found(client, execution, start)).await,
             Stage::Gone => {}
             Stage::Running | Stage::Exited { .. } => {
-                if self.has_started(client, &id).await? {
+                if self.has_started(client, &id, execution, start.attempt).await? {
                     return Ok(Found::Started);
                 }
                 self.remove(client, &id, Force::Yes).await?;
@@ -153,11 +154,34 @@ impl DockerExecutor {
         Ok(Found::Removed)
     }
 
-    /// Whether a container's step was started: known for sure once its supervisor has said so, or is dead.
-    async fn has_started(&self, client: &Client, id: &str) -> Result<bool, Fault> {
-        let said = tokio::time::timeout(ANSWER_MAX, self.said(client, id, true)).await;
-        if let Ok(Ok(Said::Started | Said::Ended(_))) = said {
-            return Ok(true);
+    /// Whether a container that was only made is still no more than that after a while: whoever made it may be about to
+    /// start it.
+    async fn stays_unstarted(&self, client: &Client, id: &str) -> Result<bool, Fault> {
+        let mut looks = tokio::time::interval(UNSTARTED_MAX / UNSTARTED_LOOKS);
+        for _ in 0..=UNSTARTED_LOOKS {
+            looks.tick().await;
+            if !matches!(self.stage(client, id).await?, Stage::Created) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Whether a container's step was started: known for sure once its supervisor has written so, or is dead.
+    async fn has_started(&self, client: &Client, id: &str, execution: ExecutionId, attempt: AttemptId) -> Result<bool, Fault> {
+        let note = format!("{ROOT}/attempts/{attempt}/started");
+        let mut looks = tokio::time::interval(ANSWER_MAX / ANSWER_LOOKS);
+        for _ in 0..=ANSWER_LOOKS {
+            looks.tick().await;
+            // In this order, or the note could come between the two looks.
+            let stage = self.stage(client, id).await?;
+            let there = self.at_path(client, &holder_name(execution), &note).await?;
+            if there.is_some_and(|there| there.size > 0) {
+                return Ok(true);
+            }
+            if stage != Stage::Running {
+                return Ok(false);
+            }
         }
         let options = KillContainerOptionsBuilder::default().signal("SIGKILL").build();
         if let Err(error) = client.quick.kill_container(id, Some(options)).await {
@@ -166,21 +190,12 @@ impl DockerExecutor {
                 return Err(self.unanswered(fault));
             }
         }
-        self.await_end(client, id, ANSWER_MAX).await?;
-        if let Stage::Running = self.stage(client, id).await? {
+        self.await_end(client, id, ANSWER_MAX).await;
+        if self.stage(client, id).await? == Stage::Running {
             return Err(Fault::new(Kind::Unreachable, "the container of an attempt doesn't end"));
         }
-        Ok(matches!(
-            self.said(client, id, false).await?,
-            Said::Started | Said::Ended(_)
-        ))
-    }
-
-    async fn said(&self, client: &Client, id: &str, follow: bool) -> Result<Said, Fault> {
-        let options = LogsOptionsBuilder::default().stderr(true).follow(follow).build();
-        let mut log = Box::pin(client.quick.logs(id, Some(options)));
-        let heard = heard(&mut log).await;
-        heard.map_err(|error| self.unanswered(Fault::of("read the container's log", &error)))
+        let there = self.at_path(client, &holder_name(execution), &note).await?;
+        Ok(there.is_some_and(|there| there.size > 0))
     }
 
     /// Removes one container with the volumes that its image made for it.
@@ -221,7 +236,7 @@ fn label<'a>(found: &'a ContainerInspectResponse, name: &str) -> Option<&'a Stri
     found.config.as_ref()?.labels.as_ref()?.get(name)
 }
 
-/// Listens until the supervisor has said whether the step was started, or says nothing more.
+/// Listens until the supervisor has said whether the step was started, or that it ended without a word.
 async fn heard(output: &mut (impl Stream<Item = Result<LogOutput, Error>> + Unpin + ?Sized)) -> Result<Said, Error> {
     let mut text = Vec::new();
     while let Some(piece) = output.next().await {
