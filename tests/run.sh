@@ -77,6 +77,7 @@ check build "$CARGO" test --locked --no-run
 # Kinds of executors have suites of their own, so that one system at a time takes up the machine.
 suite test "$CARGO" test --locked --no-fail-fast -- --skip real_tools --skip docker --skip kubernetes --skip ssh
 if [ "$MODE" = all ]; then
+    if CLAWHAND_TEST_WHEELS=$(wheels 2>"$LOGS/wheels.log"); then export CLAWHAND_TEST_WHEELS; fi
     start_docker
     [ -n "${CLAWHAND_TEST_DOCKER:-}" ] && suite docker "$CARGO" test --locked --no-fail-fast --test it -- docker
     start_kubernetes

@@ -11,6 +11,7 @@ mod full;
 mod gate;
 mod groups;
 mod keys;
+mod kinds;
 mod killed;
 mod links;
 mod outage;
