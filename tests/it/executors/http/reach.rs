@@ -289,7 +289,7 @@ async fn a_token_is_fetched_once_and_anew_when_it_is_refused() {
         ]
     );
     let asked = api.seen()[0].clone();
-    let body = String::from_utf8(asked.body.clone()).expect("text");
+    let body = String::from_utf8(asked.body).expect("text");
     assert!(
         body.contains("grant_type=client_credentials") && body.contains("scope=deploy+read"),
         "{body}"
