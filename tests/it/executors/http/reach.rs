@@ -289,7 +289,7 @@ async fn a_token_is_fetched_once_and_anew_when_it_is_refused() {
         ]
     );
     let asked = api.seen()[0].clone();
-    let body = String::from_utf8(asked.body.clone()).expect("text");
+    let body = String::from_utf8(asked.body).expect("text");
     assert!(
         body.contains("grant_type=client_credentials") && body.contains("scope=deploy+read"),
         "{body}"
@@ -392,4 +392,24 @@ async fn a_probe_tells_what_is_wrong_apart() {
     let nowhere = block("base_url = \"https://nowhere.test\"", GET);
     let nowhere = told(rig.executor(&nowhere).probe().await.expect_err("refused"));
     assert!(nowhere.contains("name can't be found"), "{nowhere}");
+}
+
+#[tokio::test]
+async fn what_may_have_been_done_is_never_called_not_started() {
+    let gate = Gate::new();
+    let held = gate.clone();
+    let api = Api::start(None, move |_, _| Reply::After(held.clone(), Box::new(fine()))).await;
+    let rig = Rig::new();
+    let mut block = plain(&api, &GET.replace("GET", "PUT"));
+    block.outage = Duration::from_millis(200);
+    let executor = rig.executor(&block);
+    let handle = rig.start(&executor, &call("get", json!({}))).await;
+    api.until(1).await;
+    // It breaks off, and from then on nobody listens.
+    drop(api);
+    let (log, state) = end_of(&executor, &handle).await;
+    assert!(
+        matches!(&state, AttemptState::Lost(why) if why.contains("earlier request")),
+        "{state:?}: {log}"
+    );
 }
