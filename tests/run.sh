@@ -29,6 +29,7 @@ source tests/run/stages.sh
 source tests/run/tools.sh
 source tests/run/servers.sh
 source tests/run/clients.sh
+source tests/run/ssh.sh
 trap finish EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM
@@ -46,6 +47,7 @@ install_packages
 [ "$MODE" = all ] && prepare_clients
 start_postgres
 start_s3
+start_ssh
 
 if "$CARGO" fmt --version >/dev/null 2>&1; then
     check format "$CARGO" fmt --check

@@ -9,6 +9,7 @@ mod folder;
 pub mod local;
 pub mod posix;
 pub mod scripted;
+pub mod ssh;
 pub mod supervisor;
 mod tree;
 mod wanted;
@@ -22,6 +23,7 @@ use crate::domain::target::{ExecutorBlock, SecretRef};
 pub use contract::*;
 pub use local::{LocalExecutor, LocalSettings};
 pub use scripted::Scripted;
+pub use ssh::SshExecutor;
 
 /// Reads the value behind a reference, now; the error names where it should be, never a value. Whatever it reads is
 /// scrubbed from then on.
@@ -42,6 +44,7 @@ pub struct ExecutorSettings {
 #[derive(Clone)]
 pub struct Executors {
     settings: ExecutorSettings,
+    ssh: Arc<ssh::SshPool>,
     instead: Option<Arc<dyn Executor>>,
 }
 
@@ -50,6 +53,7 @@ impl Executors {
     pub fn new(settings: ExecutorSettings) -> Self {
         Self {
             settings,
+            ssh: Arc::default(),
             instead: None,
         }
     }
@@ -70,6 +74,7 @@ impl Executors {
         }
         match &target.executor {
             ExecutorBlock::Local(block) => Arc::new(LocalExecutor::new(self.settings.local.clone(), block.clone())),
+            ExecutorBlock::Ssh(block) => Arc::new(SshExecutor::new(&self.settings, &self.ssh, block)),
         }
     }
 }

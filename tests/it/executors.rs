@@ -8,6 +8,8 @@ mod lost;
 mod output;
 mod posix;
 pub mod rig;
+mod ssh_rig;
 pub mod suite;
 mod suite_local;
+mod suite_ssh;
 mod tree;

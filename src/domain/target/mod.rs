@@ -1,6 +1,7 @@
 //! Targets: a semantic name that callers may use; behind it, private to clawhand, how to reach the system.
 
 mod local;
+mod ssh;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -11,6 +12,7 @@ use super::Digest;
 use super::signing::SigningKey;
 
 pub use local::LocalBlock;
+pub use ssh::{JumpHost, SshBlock};
 
 /// How often a person is asked before an intent runs on a target.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -71,6 +73,8 @@ impl Default for Limits {
 pub enum ExecutorBlock {
     /// clawhand's own machine.
     Local(LocalBlock),
+    /// A host over SSH.
+    Ssh(Box<SshBlock>),
 }
 
 impl ExecutorBlock {
@@ -78,6 +82,7 @@ impl ExecutorBlock {
     pub const fn kind(&self) -> &'static str {
         match self {
             Self::Local(_) => "local",
+            Self::Ssh(_) => "ssh",
         }
     }
 
@@ -85,6 +90,8 @@ impl ExecutorBlock {
     pub const fn has_network(&self) -> bool {
         match self {
             Self::Local(block) => block.network,
+            // Nothing there cuts it off.
+            Self::Ssh(_) => true,
         }
     }
 
@@ -92,6 +99,7 @@ impl ExecutorBlock {
     pub fn private_texts(&self) -> Vec<String> {
         match self {
             Self::Local(block) => block.private_texts(),
+            Self::Ssh(block) => block.private_texts(),
         }
     }
 }

@@ -31,6 +31,7 @@ use crate::domain::{Clock, ExecutionId, Facts};
 
 pub use confine::RUN_USER;
 pub(super) use prepare::lay;
+pub(super) use probe::version_in;
 pub(super) use start::check;
 
 /// What the local executor needs to know of the program it is part of.

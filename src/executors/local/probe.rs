@@ -149,7 +149,7 @@ async fn to_the_end(executor: &LocalExecutor, handle: &Handle) -> Result<(ExitRe
 }
 
 /// The first dotted number: `3.11.2` in "Python 3.11.2", `1.21.5` in "go version go1.21.5 linux/amd64".
-fn version_in(text: &str) -> Option<&str> {
+pub(in crate::executors) fn version_in(text: &str) -> Option<&str> {
     text.split(|c: char| !c.is_ascii_digit() && c != '.')
         .map(|run| run.trim_matches('.'))
         .find(|run| run.contains('.') && !run.contains(".."))

@@ -1,6 +1,7 @@
 //! The table `[executor]` of a target file: a kind, and what only that kind has.
 
 mod local;
+mod ssh;
 
 use super::fields::{At, Section};
 use super::problem::suggest;
@@ -10,7 +11,7 @@ use crate::domain::target::{ExecutorBlock, LocalBlock};
 type Reader = fn(&Section<'_, '_>) -> ExecutorBlock;
 
 /// The kinds of executor that a target file may name.
-const KINDS: [(&str, Reader); 1] = [("local", local::read)];
+const KINDS: [(&str, Reader); 2] = [("local", local::read), ("ssh", ssh::read)];
 
 /// Reads the executor of a target. After a problem the result is of no use and nobody gets to see it.
 pub(super) fn read(root: &Section<'_, '_>) -> ExecutorBlock {
