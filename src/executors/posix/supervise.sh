@@ -564,6 +564,17 @@ cw_go_on() {
 }
 
 cw_run() {
+    # A name with a slash in it is relative to the workspace, wherever the step stands.
+    case $1 in
+    /*) ;;
+    */*)
+        [ -z "$cw_cwd" ] || {
+            cw_first=$cw_work/$1
+            shift
+            set -- "$cw_first" "$@"
+        }
+        ;;
+    esac
     cw_phase=run
     cw_rounds=0
     if [ "$cw_output" = stdout ]; then
