@@ -95,8 +95,9 @@ pub(super) async fn connect(block: &SshBlock) -> Result<Session, ConnectError> {
         .prefix("clawhand-ssh-")
         .tempdir()
         .map_err(|error| ConnectError::here(format!("make a folder for the connection: {error}")))?;
-    let (config, log) = (folder.path().join("config"), folder.path().join("log"));
-    std::fs::write(&config, configuration(block))
+    let [config, log, jump_log] = ["config", "log", "jump-log"].map(|name| folder.path().join(name));
+    let said_by_jumps = std::fs::write(&config, configuration(block))
+        .and_then(|()| std::fs::File::create(&jump_log))
         .map_err(|error| ConnectError::here(format!("write the configuration of ssh: {error}")))?;
     let mut ssh = Command::new("ssh");
     ssh.arg("-F").arg(&config).arg("-E").arg(&log);
@@ -107,7 +108,8 @@ pub(super) async fn connect(block: &SshBlock) -> Result<Session, ConnectError> {
     ssh.arg("--").arg(&block.host).env("LC_ALL", "C");
     ssh.stdin(Stdio::null())
         .stdout(Stdio::null())
-        .stderr(Stdio::null())
+        // The ssh of a jump host is a child of this one, and has no log of its own.
+        .stderr(said_by_jumps)
         .kill_on_drop(true);
     let status = match tokio::time::timeout(CONNECT_MAX, ssh.status()).await {
         Ok(Ok(status)) => status,
@@ -125,8 +127,10 @@ pub(super) async fn connect(block: &SshBlock) -> Result<Session, ConnectError> {
     if status.success() {
         return Ok(Session::new_native_mux(folder));
     }
-    let said = std::fs::read_to_string(&log).unwrap_or_default();
-    Err(understood(block, &said))
+    let said = [jump_log, log]
+        .map(|log| std::fs::read(log).unwrap_or_default())
+        .concat();
+    Err(understood(block, &String::from_utf8_lossy(&said)))
 }
 
 fn check_files(block: &SshBlock) -> Result<(), ConnectError> {

@@ -124,12 +124,9 @@ impl SshExecutor {
         globs: &[String],
         limit: CollectLimit,
     ) -> Result<Collected, ExecutorError> {
-        let options = if chosen.is_gnu {
-            "--no-recursion --hard-dereference --null"
-        } else {
-            ""
-        };
-        let command = format!("sh -c 'cd {} && exec tar -cf - {options} -T -'", workspace.place);
+        // Not every tar reads names from a file. Several tars behind one another are one to who reads them.
+        let options = if chosen.is_gnu { "--hard-dereference" } else { "" };
+        let command = format!("sh -c 'cd {} && exec xargs -0 tar {options} -cf -'", workspace.place);
         let lost =
             |error: &dyn std::fmt::Display| ExecutorError::Unreachable(format!("failed to fetch outputs: {error}"));
         let channel = self
@@ -155,12 +152,18 @@ impl SshExecutor {
         let bridge = SyncIoBridge::new(stdout);
         let take = blocking(move || collected(bridge, ("", &globs), limit, &scratch));
         let both = async { tokio::join!(say, take).1 };
-        match tokio::time::timeout(STILL_MAX, both).await {
-            Ok(found) => found,
-            Err(_) => {
-                channel.give_up();
-                Err(lost(&"it takes too long"))
-            }
+        let Ok(found) = tokio::time::timeout(STILL_MAX, both).await else {
+            channel.give_up();
+            return Err(lost(&"it takes too long"));
+        };
+        // An archive that was cut off between two files looks whole; only its maker knows.
+        match child.wait().await.map(|status| status.code()) {
+            // The latter when a file went away or changed meanwhile.
+            Ok(Some(0 | 1 | 123)) => found,
+            Ok(code) => Err(ExecutorError::Refused(format!(
+                "failed to fetch outputs: tar ended with {code:?}"
+            ))),
+            Err(error) => Err(lost(&error)),
         }
     }
 }
@@ -174,12 +177,11 @@ struct Chosen {
 }
 
 impl Chosen {
-    /// As tar reads it: each name with `./` in front, so that none is an option.
+    /// As xargs reads it: each name with `./` in front, so that none is an option.
     fn list(&self) -> Vec<u8> {
-        let end = if self.is_gnu { '\0' } else { '\n' };
         self.names
             .iter()
-            .flat_map(|name| format!("./{name}{end}").into_bytes())
+            .flat_map(|name| format!("./{name}\0").into_bytes())
             .collect()
     }
 }
@@ -210,7 +212,6 @@ fn choose(listing: &[u8], wanted: &Wanted, limit: CollectLimit) -> Chosen {
             continue;
         }
         let reason = match list {
-            0 if !chosen.is_gnu && name.contains('\n') => "its name has a line break, which this tar can't be told",
             0 => {
                 chosen.names.push(name.to_owned());
                 continue;
