@@ -32,6 +32,7 @@ source tests/run/clients.sh
 source tests/run/images.sh
 source tests/run/docker.sh
 source tests/run/kubernetes.sh
+source tests/run/ssh.sh
 trap finish EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM
@@ -78,6 +79,8 @@ check build "$CARGO" test --locked --no-run
 suite test "$CARGO" test --locked --no-fail-fast -- --skip real_tools --skip docker --skip kubernetes --skip ssh
 if [ "$MODE" = all ]; then
     if CLAWHAND_TEST_WHEELS=$(wheels 2>"$LOGS/wheels.log"); then export CLAWHAND_TEST_WHEELS; fi
+    start_ssh
+    [ -n "${CLAWHAND_TEST_SSH:-}" ] && suite ssh "$CARGO" test --locked --no-fail-fast --test it -- ssh
     start_docker
     [ -n "${CLAWHAND_TEST_DOCKER:-}" ] && suite docker "$CARGO" test --locked --no-fail-fast --test it -- docker
     start_kubernetes

@@ -10,10 +10,14 @@ mod lost;
 mod output;
 mod posix;
 pub mod rig;
+mod ssh;
+mod ssh_rig;
+mod ssh_way;
 pub mod suite;
 mod suite_kubernetes;
 mod suite_docker;
 mod suite_local;
+mod suite_ssh;
 mod tree;
 
 /// Says that a story is left out, which in CI none may be.
