@@ -69,6 +69,7 @@ impl SshExecutor {
             timeout: TIMEOUT,
             grace: Duration::from_secs(1),
             max_output_bytes: OUTPUT_MAX,
+            call: None,
             limits: ProcessLimits::default(),
         };
         let handle = self.start(workspace, &start).await?;

@@ -95,10 +95,6 @@ parallel = 20
 pub struct Seen(Arc<Mutex<Vec<String>>>);
 
 impl Seen {
-    pub fn all(&self) -> Vec<String> {
-        self.0.lock().expect("nobody panics with it").clone()
-    }
-
     pub fn add(&self, text: impl Into<String>) {
         self.0.lock().expect("nobody panics with it").push(text.into());
     }
