@@ -83,6 +83,12 @@ async fn a_name_that_changes_where_it_leads_gains_nothing() {
         }
     })
     .await;
+    let other = TcpListener::bind(("127.0.0.2", api.address.port()))
+        .await
+        .expect("binds");
+    let other = Api::on(other, Some(trust.acceptor("api.test", Clients::Anybody)), |_, _| {
+        Reply::Json(200, json!({"state": "done"}))
+    });
     let operations = r#"
 [executor.operations.job]
 intents = ["run"]
@@ -98,6 +104,7 @@ poll = { pointer = "/url", until = { pointer = "/state", equals = "done" } }
     );
     let (log, state) = rig.run(&block(&executor, operations), "job", json!({})).await;
     assert!(matches!(state, AttemptState::Lost(_)), "{state:?}: {log}");
+    assert!(other.seen().is_empty());
     assert_eq!(api.asked(), ["POST /jobs"]);
 }
 
@@ -126,7 +133,9 @@ async fn redirects_lead_only_to_listed_hosts_and_allowed_addresses() {
     assert_eq!(report(&state).exit_code, Some(1));
     assert!(other.seen().is_empty());
     let listed = format!("redirect_hosts = [\"files.test:{}\"]", other.address.port());
-    // Listed, and its address is not allowed.
+    // Listed, and its address is not allowed, though somebody would answer there.
+    let elsewhere = TcpListener::bind(("127.0.0.3", other.address.port())).await;
+    let elsewhere = Api::on(elsewhere.expect("binds"), None, |_, _| fine());
     rig.book.put("files.test", &["127.0.0.3"]);
     let (_, state) = rig
         .run(
@@ -136,7 +145,7 @@ async fn redirects_lead_only_to_listed_hosts_and_allowed_addresses() {
         )
         .await;
     assert!(matches!(state, AttemptState::Lost(_)), "{state:?}");
-    assert!(other.seen().is_empty());
+    assert!(other.seen().is_empty() && elsewhere.seen().is_empty());
     // Listed and allowed: it gets the request, and none of the credentials.
     rig.book.put("files.test", &["127.0.0.1"]);
     let (log, state) = rig
