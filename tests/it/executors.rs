@@ -3,12 +3,13 @@
 
 mod confined;
 mod contract;
+mod docker;
 mod files;
 mod lost;
 mod output;
 mod posix;
 pub mod rig;
 pub mod suite;
-mod suite_docker;
+pub mod suite_docker;
 mod suite_local;
 mod tree;

@@ -5,6 +5,7 @@
 
 mod caller;
 mod command;
+mod containers;
 mod edits;
 mod full;
 mod gate;

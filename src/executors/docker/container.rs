@@ -52,7 +52,11 @@ pub(super) fn labels(execution: ExecutionId, more: &[(&str, String)]) -> HashMap
 }
 
 /// The holder: it only has to have the volume.
-pub(super) fn holder(block: &DockerBlock, execution: ExecutionId, labels: HashMap<String, String>) -> ContainerCreateBody {
+pub(super) fn holder(
+    block: &DockerBlock,
+    execution: ExecutionId,
+    labels: HashMap<String, String>,
+) -> ContainerCreateBody {
     ContainerCreateBody {
         image: Some(block.image.clone()),
         entrypoint: Some(vec!["/bin/sh".to_owned()]),

@@ -62,19 +62,27 @@ impl Fault {
         let (endpoint, image) = (&block.endpoint, &block.image);
         let hint = match self.kind {
             Kind::Unreachable => format!("see that a daemon runs and can be reached from here at {endpoint}"),
-            Kind::NoSocket => format!("start the daemon, or correct executor.endpoint: there is no socket at {endpoint}"),
-            Kind::Forbidden => "let the user that clawhand runs as use the socket, for example by the group that owns it; \
+            Kind::NoSocket => {
+                format!("start the daemon, or correct executor.endpoint: there is no socket at {endpoint}")
+            }
+            Kind::Forbidden => {
+                "let the user that clawhand runs as use the socket, for example by the group that owns it; \
                                  whoever can use it is as good as root there"
-                .to_owned(),
-            Kind::Tls => "see that executor.tls names the authority that signed the daemon's certificate, and a certificate \
+                    .to_owned()
+            }
+            Kind::Tls => {
+                "see that executor.tls names the authority that signed the daemon's certificate, and a certificate \
                           and key that the daemon accepts"
-                .to_owned(),
+                    .to_owned()
+            }
             Kind::NoImage => format!(
                 "load or pull the image {image} there, or correct executor.image; with pull = \"missing\" it is fetched"
             ),
-            Kind::NoShell => "steps need an image with sh, env, setsid, mkfifo, dd, tail, grep, sleep and cat: any with \
+            Kind::NoShell => {
+                "steps need an image with sh, env, setsid, mkfifo, dd, tail, grep, sleep and cat: any with \
                               coreutils and util-linux, or with busybox"
-                .to_owned(),
+                    .to_owned()
+            }
             Kind::Full => "make room on the disk of the daemon".to_owned(),
             Kind::NotFound | Kind::Conflict | Kind::Unsafe | Kind::Refused => {
                 "correct the target's file or the daemon's configuration".to_owned()
@@ -102,7 +110,9 @@ impl From<Fault> for ExecutorError {
             Kind::Unreachable | Kind::NoSocket | Kind::Forbidden | Kind::Tls => Self::Unreachable(fault.text),
             Kind::Full => Self::StorageFull(fault.text),
             Kind::Unsafe => Self::UnsafeArchive(fault.text),
-            Kind::NoImage | Kind::NoShell | Kind::NotFound | Kind::Conflict | Kind::Refused => Self::Refused(fault.text),
+            Kind::NoImage | Kind::NoShell | Kind::NotFound | Kind::Conflict | Kind::Refused => {
+                Self::Refused(fault.text)
+            }
         }
     }
 }
@@ -133,7 +143,9 @@ fn kind_of(error: &Error, words: &str) -> Kind {
         Error::SocketNotFoundError(_) => Kind::NoSocket,
         Error::DockerResponseServerError { status_code, .. } => match status_code {
             404 if says("no such image") => Kind::NoImage,
-            400..=599 if says("executable file not found") || says("no such file or directory: unknown") => Kind::NoShell,
+            400..=599 if says("executable file not found") || says("no such file or directory: unknown") => {
+                Kind::NoShell
+            }
             404 => Kind::NotFound,
             409 => Kind::Conflict,
             400..=499 => Kind::Refused,
@@ -160,9 +172,15 @@ mod tests {
         for (error, kind) in [
             (said(404, "No such image: x:1"), Kind::NoImage),
             (said(404, "No such container: x"), Kind::NotFound),
-            (said(409, "Conflict. The container name is already in use"), Kind::Conflict),
             (
-                said(400, "exec: \"/bin/sh\": stat /bin/sh: no such file or directory: unknown"),
+                said(409, "Conflict. The container name is already in use"),
+                Kind::Conflict,
+            ),
+            (
+                said(
+                    400,
+                    "exec: \"/bin/sh\": stat /bin/sh: no such file or directory: unknown",
+                ),
                 Kind::NoShell,
             ),
             (said(500, "write /x: no space left on device"), Kind::Full),

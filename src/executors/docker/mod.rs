@@ -69,7 +69,10 @@ impl DockerExecutor {
 
     /// After a fault that may be one of the connection the next call makes a new one.
     fn unanswered(&self, fault: Fault) -> Fault {
-        if matches!(fault.kind, Kind::Unreachable | Kind::NoSocket | Kind::Forbidden | Kind::Tls) {
+        if matches!(
+            fault.kind,
+            Kind::Unreachable | Kind::NoSocket | Kind::Forbidden | Kind::Tls
+        ) {
             self.pool.forget(&self.block);
         }
         fault
@@ -87,7 +90,10 @@ impl DockerExecutor {
                 fault => Err(self.unanswered(fault)),
             };
         }
-        let found = client.quick.inspect_container(&name, None::<InspectContainerOptions>).await;
+        let found = client
+            .quick
+            .inspect_container(&name, None::<InspectContainerOptions>)
+            .await;
         let labels = found.ok().and_then(|found| found.config?.labels);
         let known = labels.and_then(|labels| labels.get(job::GRACE)?.parse::<u128>().ok());
         if known.is_none_or(|known| grace.as_millis() < known)
@@ -100,14 +106,12 @@ impl DockerExecutor {
 }
 
 /// Tells the supervisor, as the user that it runs as, how long it may wait.
-async fn hurry(
-    client: &Client,
-    name: &str,
-    handle: &Handle,
-    grace: Duration,
-) -> Result<(), bollard::errors::Error> {
+async fn hurry(client: &Client, name: &str, handle: &Handle, grace: Duration) -> Result<(), bollard::errors::Error> {
     let events = format!("{ROOT}/attempts/{}/events", handle.attempt);
-    let text = format!("[ ! -p {events} ] || printf 'cancel {}\\n' >{events}", grace.as_millis());
+    let text = format!(
+        "[ ! -p {events} ] || printf 'cancel {}\\n' >{events}",
+        grace.as_millis()
+    );
     let config = ExecConfig {
         cmd: Some(vec!["/bin/sh".to_owned(), "-c".to_owned(), text]),
         ..ExecConfig::default()
@@ -176,7 +180,12 @@ impl Executor for DockerExecutor {
     }
 
     fn private_texts(&self, execution: ExecutionId) -> Vec<(String, String)> {
-        let parts = [("work", "/workspace"), ("home", "/home"), ("tmp", "/tmp"), ("attempts", "/run")];
+        let parts = [
+            ("work", "/workspace"),
+            ("home", "/home"),
+            ("tmp", "/tmp"),
+            ("attempts", "/run"),
+        ];
         let mut texts: Vec<(String, String)> = parts
             .into_iter()
             .map(|(part, shown)| (format!("{ROOT}/{part}"), shown.to_owned()))

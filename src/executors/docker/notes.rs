@@ -29,7 +29,10 @@ pub(super) fn fault(why: &str) -> Fault {
         _ if why.contains("there is no ") || why.contains("not found") => Kind::NoShell,
         _ => Kind::Refused,
     };
-    Fault::new(kind, format!("the supervisor in the container did not start the step: {why}"))
+    Fault::new(
+        kind,
+        format!("the supervisor in the container did not start the step: {why}"),
+    )
 }
 
 #[cfg(test)]

@@ -50,7 +50,9 @@ impl DockerExecutor {
         };
         let made = client.slow.create_volume(volume).await;
         made.map_err(|error| self.unanswered(Fault::of("make the volume", &error)))?;
-        let options = CreateContainerOptionsBuilder::default().name(&holder_name(execution)).build();
+        let options = CreateContainerOptionsBuilder::default()
+            .name(&holder_name(execution))
+            .build();
         let body = container::holder(&self.block, execution, marks);
         let made = client.slow.create_container(Some(options), body).await;
         let made = made.map_err(|error| self.unanswered(Fault::of("make the holder of the volume", &error)))?;
@@ -64,7 +66,10 @@ impl DockerExecutor {
     async fn has_work(&self, client: &Client, execution: ExecutionId) -> Result<bool, Fault> {
         let containers = self.containers(client, Some(execution)).await?;
         for container in &containers {
-            let is_attempt = container.labels.as_ref().is_some_and(|labels| labels.contains_key(ATTEMPT));
+            let is_attempt = container
+                .labels
+                .as_ref()
+                .is_some_and(|labels| labels.contains_key(ATTEMPT));
             let is_created = container.state == Some(bollard::models::ContainerSummaryStateEnum::CREATED);
             if is_attempt && !is_created {
                 return Ok(true);
@@ -85,7 +90,10 @@ impl DockerExecutor {
         let packed = tokio::task::spawn_blocking(move || parcel::packed(&inputs, &scratch, owner)).await;
         match packed {
             Ok(packed) => Ok(tokio::fs::File::from_std(packed?)),
-            Err(error) => Err(Fault::new(Kind::Unreachable, format!("packing the inputs ended early: {error}"))),
+            Err(error) => Err(Fault::new(
+                Kind::Unreachable,
+                format!("packing the inputs ended early: {error}"),
+            )),
         }
     }
 
@@ -117,7 +125,10 @@ impl DockerExecutor {
                 },
             };
             if let Some(why) = failed {
-                return Err(Fault::new(Kind::NoImage, format!("failed to pull the image {name}: {why}")));
+                return Err(Fault::new(
+                    Kind::NoImage,
+                    format!("failed to pull the image {name}: {why}"),
+                ));
             }
         }
         Ok(())

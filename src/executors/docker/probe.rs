@@ -101,7 +101,10 @@ fn questions() -> String {
             "" => "-c :",
             argument => argument,
         };
-        let _ = writeln!(text, "n={name}; command -v {name} >/dev/null 2>&1 && q {name} {argument}");
+        let _ = writeln!(
+            text,
+            "n={name}; command -v {name} >/dev/null 2>&1 && q {name} {argument}"
+        );
     }
     text.push_str(":\n");
     text

@@ -4,9 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
 use bollard::models::ContainerSummary;
-use bollard::query_parameters::{
-    ListContainersOptionsBuilder, ListVolumesOptionsBuilder, RemoveVolumeOptionsBuilder,
-};
+use bollard::query_parameters::{ListContainersOptionsBuilder, ListVolumesOptionsBuilder, RemoveVolumeOptionsBuilder};
 
 use super::DockerExecutor;
 use super::container::{ATTEMPT, EXECUTION, PROBE, volume_name};
@@ -84,7 +82,9 @@ impl DockerExecutor {
         let mut found = BTreeSet::new();
         let mut probes = BTreeSet::new();
         for container in self.containers(&client, None).await? {
-            let age = container.created.map(|created| self.now.now().0 - created.saturating_mul(1000));
+            let age = container
+                .created
+                .map(|created| self.now.now().0 - created.saturating_mul(1000));
             let is_old = age.is_some_and(|age| u128::try_from(age).is_ok_and(|age| age > PROBE_MAX.as_millis()));
             let labels = container.labels.unwrap_or_default();
             match (id_of(&labels), labels.contains_key(PROBE)) {

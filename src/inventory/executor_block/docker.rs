@@ -83,7 +83,11 @@ fn check_endpoint(section: &Section<'_, '_>, endpoint: &At<String>) {
         Some(("unix" | "ssh", place)) if !place.is_empty() && has_tls => {
             complain("tls is for an endpoint with tcp://".to_owned(), "remove the table tls");
         }
-        Some(("tcp", place)) if place.rsplit_once(':').is_some_and(|(host, port)| is_port(port) && !host.is_empty()) => {
+        Some(("tcp", place))
+            if place
+                .rsplit_once(':')
+                .is_some_and(|(host, port)| is_port(port) && !host.is_empty()) =>
+        {
             let host = place.rsplit_once(':').map_or(place, |(host, _)| host);
             let is_near = matches!(host, "localhost" | "127.0.0.1" | "[::1]");
             if !has_tls && !is_near {

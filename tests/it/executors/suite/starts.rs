@@ -10,7 +10,7 @@ use super::{LONG, Run, System, attempt, sh};
 pub async fn the_environment_is_what_was_given_and_nothing_else(system: &dyn System) {
     let run = Run::new(system).await;
     // A line for each variable, and a value with a line break counts as one of its own.
-    let mut start = sh("tr '\\0' '|' < /proc/self/environ");
+    let mut start = sh("tr '\\000' '|' < /proc/self/environ");
     start.env = BTreeMap::from([
         ("GIVEN".into(), "two\nlines; $(not run) 'quoted' \\".into()),
         ("LANG".into(), "de_DE.UTF-8".into()),
