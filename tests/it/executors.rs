@@ -3,6 +3,7 @@
 
 mod confined;
 mod contract;
+mod docker;
 mod files;
 pub mod http;
 mod kubernetes;
@@ -16,6 +17,7 @@ mod ssh_way;
 pub mod suite;
 mod suite_kubernetes;
 mod suite_docker;
+pub mod suite_docker;
 mod suite_local;
 mod suite_ssh;
 mod tree;

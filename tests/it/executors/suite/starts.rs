@@ -11,7 +11,7 @@ pub async fn the_environment_is_what_was_given_and_nothing_else(system: &dyn Sys
     let run = Run::new(system).await;
     // A line for each variable, and a value with a line break counts as one of its own.
     // Not `< /proc/self/environ`: a shell that opens it and then becomes the program has none by then.
-    let mut start = sh("cat /proc/self/environ | tr '\\0' '|'");
+    let mut start = sh("cat /proc/self/environ | tr '\\000' '|'");
     start.env = BTreeMap::from([
         ("GIVEN".into(), "two\nlines; $(not run) 'quoted' \\".into()),
         ("LANG".into(), "de_DE.UTF-8".into()),
