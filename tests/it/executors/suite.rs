@@ -121,6 +121,7 @@ pub fn attempt(argv: &[&str]) -> StartAttempt {
         grace: Duration::from_secs(10),
         max_output_bytes: 1 << 20,
         limits: ProcessLimits::default(),
+        call: None,
     }
 }
 
