@@ -13,7 +13,8 @@ use crate::executors::posix;
 use crate::executors::wanted::Wanted;
 
 const LIST: &str = "cd /clawhand/work && exec find . ! -type d -print0";
-const PACK: &str = "cd /clawhand/work && exec tar -cf - -T -";
+/// One tar after another: not every tar reads a list of names, and none one with line breaks in it.
+const PACK: &str = "cd /clawhand/work && exec xargs -0 -n 200 tar -cf -";
 
 impl KubernetesExecutor {
     pub(super) async fn collect_files(
@@ -50,7 +51,7 @@ impl KubernetesExecutor {
     }
 }
 
-/// The names that are wanted, a line each, and what can't be had though it is wanted.
+/// The names that are wanted, a NUL after each, and what can't be had though it is wanted.
 fn chosen(listing: &[u8], wanted: &Wanted) -> (Vec<u8>, Vec<(String, String)>) {
     let (mut names, mut left_out) = (Vec::new(), Vec::new());
     for entry in listing.split(|byte| *byte == 0).filter(|entry| !entry.is_empty()) {
@@ -61,12 +62,9 @@ fn chosen(listing: &[u8], wanted: &Wanted) -> (Vec<u8>, Vec<(String, String)>) {
         }
         if std::str::from_utf8(entry).is_err() {
             left_out.push((shown.to_owned(), "its name is not UTF-8".to_owned()));
-        } else if shown.contains(['\n', '\\']) {
-            // Lists of names that tars read are lines, and some give a backslash a meaning.
-            left_out.push((shown.to_owned(), "its name has a line break or a backslash in it".to_owned()));
         } else {
             names.extend_from_slice(entry);
-            names.push(b'\n');
+            names.push(0);
         }
     }
     (names, left_out)
@@ -77,12 +75,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_names_that_survive_a_list_of_lines_are_asked_for() {
+    fn only_names_that_can_be_told_are_asked_for() {
         let wanted = Wanted::new(&["out/*".to_owned()]).expect("globs");
-        let listing = b"./out/a b\0./other\0./out/two\nlines\0./out/bad\xffname\0./out/a\\b\0";
+        let listing = b"./out/a b\0./other\0./out/two\nlines\0./out/bad\xffname\0";
         let (names, left_out) = chosen(listing, &wanted);
-        assert_eq!(names, b"./out/a b\n");
+        assert_eq!(names, b"./out/a b\0./out/two\nlines\0");
         let left_out: Vec<&str> = left_out.iter().map(|(name, _)| name.as_str()).collect();
-        assert_eq!(left_out, ["out/two\nlines", "out/bad\u{fffd}name", "out/a\\b"]);
+        assert_eq!(left_out, ["out/bad\u{fffd}name"]);
     }
 }

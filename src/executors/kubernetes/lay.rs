@@ -23,7 +23,7 @@ pub(super) const LATE: i32 = 7;
 
 /// Unpacks what it reads into a folder of its own. Some tars leave links out that lead outside, which do no harm here.
 const UNPACK: &str = "umask 077; cd /clawhand && mkdir -p in/NAMEPART && cd in/NAMEPART && \
-    EXTRACT_UNSAFE_SYMLINKS=1 exec tar -xpf -";
+    umask 0 && EXTRACT_UNSAFE_SYMLINKS=1 exec tar -xpf -";
 /// Moves what was unpacked into place and lets the step begin, or finds that this was done.
 const CLAIM: &str = r#"
 umask 077

@@ -341,7 +341,7 @@ fn is_out_of_memory(pod: Option<&Pod>) -> bool {
 
 fn out_of_memory(report: ExitReport) -> ExitReport {
     ExitReport {
-        exec_error: Some("it used more memory than the target allows".to_owned()),
+        exec_error: Some("it ran out of memory".to_owned()),
         ..report
     }
 }

@@ -1,8 +1,7 @@
 //! The cluster that tests/run.sh starts, or one that somebody names; a namespace in it for each test.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -15,8 +14,12 @@ use kube::api::{AttachParams, DeleteParams, ListParams, PostParams};
 use kube::{Api, Client, ResourceExt as _};
 use serde_json::json;
 use tokio::io::AsyncReadExt as _;
+use tokio::sync::{OwnedRwLockReadGuard, OwnedRwLockWriteGuard, RwLock};
 
 use super::super::suite::System;
+
+/// Whoever ends a part of the cluster has it alone.
+static CLUSTER: LazyLock<Arc<RwLock<()>>> = LazyLock::new(Arc::default);
 
 /// A namespace with Pod Security's level `restricted` enforced, thrown away at the end.
 pub struct InNamespace {
@@ -25,10 +28,59 @@ pub struct InNamespace {
     pub block: KubernetesBlock,
     scratch: tempfile::TempDir,
     kubeconfig: PathBuf,
+    shared: Option<OwnedRwLockReadGuard<()>>,
 }
 
 /// A namespace, unless there is no cluster, which is said.
 pub async fn namespace() -> Option<InNamespace> {
+    let shared = CLUSTER.clone().read_owned().await;
+    let mut found = make().await?;
+    found.shared = Some(shared);
+    Some(found)
+}
+
+/// A cluster of which parts can be ended and started again, and nobody else uses it meanwhile.
+pub struct Breakable {
+    pub namespace: InNamespace,
+    folder: PathBuf,
+    _alone: OwnedRwLockWriteGuard<()>,
+}
+
+impl Breakable {
+    /// Nothing, if somebody else's cluster is used.
+    pub async fn new() -> Option<Self> {
+        let alone = CLUSTER.clone().write_owned().await;
+        let namespace = make().await?;
+        let Ok(folder) = std::env::var("CLAWHAND_TEST_CLUSTER") else {
+            println!("left out: parts of this cluster can't be ended (CLAWHAND_TEST_CLUSTER)");
+            return None;
+        };
+        Some(Self { namespace, folder: folder.into(), _alone: alone })
+    }
+
+    pub async fn stop(&self, part: &str) {
+        self.tell("stop", part);
+        self.until(part, false).await;
+    }
+
+    pub async fn start(&self, part: &str) {
+        self.tell("start", part);
+        self.until(part, true).await;
+    }
+
+    fn tell(&self, order: &str, part: &str) {
+        std::fs::write(self.folder.join("control"), format!("{order} {part}\n")).expect("tells the node");
+    }
+
+    async fn until(&self, part: &str, is_there: bool) {
+        let mut ticks = tokio::time::interval(Duration::from_millis(50));
+        while self.folder.join("run").join(part).exists() != is_there {
+            ticks.tick().await;
+        }
+    }
+}
+
+async fn make() -> Option<InNamespace> {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let Ok(kubeconfig) = std::env::var("CLAWHAND_TEST_KUBECONFIG") else {
         let why = "left out: no Kubernetes cluster (CLAWHAND_TEST_KUBECONFIG)";
@@ -56,7 +108,7 @@ pub async fn namespace() -> Option<InNamespace> {
         ..KubernetesBlock::default()
     };
     let scratch = tempfile::tempdir().expect("makes a folder");
-    Some(InNamespace { client, name, block, scratch, kubeconfig })
+    Some(InNamespace { client, name, block, scratch, kubeconfig, shared: None })
 }
 
 fn image(variable: &str, default: &str) -> String {
@@ -99,14 +151,25 @@ impl InNamespace {
     }
 
     fn kubeconfig_with(&self, name: &str, token: &str) -> PathBuf {
-        let mut kubeconfig = kube::config::Kubeconfig::read_from(&self.kubeconfig).expect("reads the kubeconfig");
-        for user in &mut kubeconfig.auth_infos {
-            let info = serde_json::from_value(json!({"token": token})).expect("an account");
-            user.auth_info = Some(info);
-        }
+        let kubeconfig = kube::config::Kubeconfig::read_from(&self.kubeconfig).expect("reads the kubeconfig");
+        let server = kubeconfig.clusters[0].cluster.as_ref().and_then(|cluster| cluster.server.clone());
+        self.kubeconfig_of(name, &server.expect("names a server"), token)
+    }
+
+    /// A kubeconfig with another server or token than the test's own.
+    pub fn kubeconfig_of(&self, name: &str, server: &str, token: &str) -> PathBuf {
+        let kubeconfig = kube::config::Kubeconfig::read_from(&self.kubeconfig).expect("reads the kubeconfig");
+        let cluster = kubeconfig.clusters[0].cluster.as_ref().expect("has a cluster");
+        let authority = &cluster.certificate_authority_data;
+        let text = json!({
+            "apiVersion": "v1", "kind": "Config", "current-context": "test",
+            "clusters": [{"name": "test", "cluster": {"server": server, "certificate-authority-data": authority}}],
+            "users": [{"name": "test", "user": {"token": token}}],
+            "contexts": [{"name": "test", "context": {"cluster": "test", "user": "test"}}],
+        });
         let path = self.scratch.path().join(format!("{name}.conf"));
         // JSON is YAML.
-        std::fs::write(&path, serde_json::to_vec(&kubeconfig_json(&kubeconfig, token)).expect("writes")).expect("writes");
+        std::fs::write(&path, text.to_string()).expect("writes");
         path
     }
 
@@ -141,20 +204,6 @@ impl InNamespace {
         process.stdout().expect("has an output").read_to_string(&mut said).await.expect("reads");
         said
     }
-}
-
-/// The secrets of a kubeconfig are left out when it is written by its own means.
-fn kubeconfig_json(kubeconfig: &kube::config::Kubeconfig, token: &str) -> serde_json::Value {
-    let cluster = kubeconfig.clusters[0].cluster.as_ref().expect("has a cluster");
-    json!({
-        "apiVersion": "v1", "kind": "Config", "current-context": "test",
-        "clusters": [{"name": "test", "cluster": {
-            "server": cluster.server,
-            "certificate-authority-data": cluster.certificate_authority_data,
-        }}],
-        "users": [{"name": "test", "user": {"token": token}}],
-        "contexts": [{"name": "test", "context": {"cluster": "test", "user": "test"}}],
-    })
 }
 
 impl Drop for InNamespace {
@@ -205,12 +254,7 @@ impl System for InNamespace {
         let jobs = self.jobs().list(&params).await.expect("lists").items;
         let pods = self.pods().list(&params).await.expect("lists").items;
         let lines = self.in_step(handle, "cat /proc/[0-9]*/cmdline | tr '\\0' ' '").await;
-        let files = self.in_step(handle, "grep -rs . /clawhand/attempts /clawhand/work /clawhand-job").await;
+        let files = self.in_step(handle, "find /clawhand /clawhand-job -type f -exec grep -Hs . {} +").await;
         format!("{}\n{}\n{lines}\n{files}", json!(jobs), json!(pods))
     }
-}
-
-/// Labels and annotations of a Job, for stories that look at how far it came.
-pub fn annotations(job: &Job) -> BTreeMap<String, String> {
-    job.annotations().clone()
 }
