@@ -49,7 +49,16 @@ impl ConnectError {
         }
     }
 
-    /// For the engine: a host that can't be reached now is waited for; a key that is wrong stays wrong.
+    /// For work that may have begun: what can be put right is waited for. Of a host key that is wrong nothing good is
+    /// to be expected.
+    pub(super) fn into_later_error(self) -> ExecutorError {
+        match self.cause {
+            Cause::UnknownHostKey | Cause::ChangedHostKey => ExecutorError::Refused(self.what),
+            _ => ExecutorError::Unreachable(self.what),
+        }
+    }
+
+    /// For work that has not begun: a host that can't be reached now is waited for; a key that is wrong stays wrong.
     pub(super) fn into_executor_error(self) -> ExecutorError {
         match self.cause {
             Cause::Unreachable | Cause::NoSuchHost => ExecutorError::Unreachable(self.what),
