@@ -16,7 +16,6 @@ mod ssh_rig;
 mod ssh_way;
 pub mod suite;
 mod suite_kubernetes;
-mod suite_docker;
 pub mod suite_docker;
 mod suite_local;
 mod suite_ssh;

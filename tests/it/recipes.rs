@@ -95,6 +95,13 @@ fn the_shipped_targets_and_recipes_are_good() {
 }
 
 #[test]
+fn the_examples_of_each_kind_are_good_and_not_loaded() {
+    let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("targets/examples");
+    let snapshot = inventory::load(&examples).unwrap_or_else(|problems| panic!("{problems:?}"));
+    assert!(snapshot.targets.iter().any(|target| target.executor.kind() == "ssh"));
+}
+
+#[test]
 fn the_built_in_recipes_are_the_shipped_ones() {
     let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("targets");
     let built_in = loaded(&[]).expect("loads").recipes;
@@ -109,7 +116,8 @@ fn the_examples_of_the_reference_are_good() {
         .split("```toml\n")
         .skip(1)
         .map(|rest| rest.split("```").next().unwrap_or_default());
-    let (target, recipe) = (examples.next().expect("a target"), examples.next().expect("a recipe"));
+    let target = examples.next().expect("a target");
+    let recipe = examples.find(|example| example.starts_with("name")).expect("a recipe");
     assert_eq!(
         told(&[("vault-staging.toml", target), ("recipes/terraform.toml", recipe)]),
         [""; 0]

@@ -16,6 +16,9 @@ missing_packages() {
     command -v cc >/dev/null || echo build-essential
     python_complete || echo python3-venv
     postgres_folder >/dev/null || echo postgresql
+    [ -x /usr/sbin/sshd ] || echo openssh-server
+    command -v ssh >/dev/null || echo openssh-client
+    command -v busybox >/dev/null || echo busybox-static
     [ "$MODE" = all ] || return 0
     command -v npm >/dev/null || echo npm
     command -v go >/dev/null || echo golang-go

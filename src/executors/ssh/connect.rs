@@ -49,7 +49,16 @@ impl ConnectError {
         }
     }
 
-    /// For the engine: a host that can't be reached now is waited for; a key that is wrong stays wrong.
+    /// For work that may have begun: what can be put right is waited for. Of a host key that is wrong nothing good is
+    /// to be expected.
+    pub(super) fn into_later_error(self) -> ExecutorError {
+        match self.cause {
+            Cause::UnknownHostKey | Cause::ChangedHostKey => ExecutorError::Refused(self.what),
+            _ => ExecutorError::Unreachable(self.what),
+        }
+    }
+
+    /// For work that has not begun: a host that can't be reached now is waited for; a key that is wrong stays wrong.
     pub(super) fn into_executor_error(self) -> ExecutorError {
         match self.cause {
             Cause::Unreachable | Cause::NoSuchHost => ExecutorError::Unreachable(self.what),
@@ -95,9 +104,8 @@ pub(super) async fn connect(block: &SshBlock) -> Result<Session, ConnectError> {
         .prefix("clawhand-ssh-")
         .tempdir()
         .map_err(|error| ConnectError::here(format!("make a folder for the connection: {error}")))?;
-    let [config, log, jump_log] = ["config", "log", "jump-log"].map(|name| folder.path().join(name));
-    let said_by_jumps = std::fs::write(&config, configuration(block))
-        .and_then(|()| std::fs::File::create(&jump_log))
+    let (config, log) = (folder.path().join("config"), folder.path().join("log"));
+    std::fs::write(&config, configuration(block))
         .map_err(|error| ConnectError::here(format!("write the configuration of ssh: {error}")))?;
     let mut ssh = Command::new("ssh");
     ssh.arg("-F").arg(&config).arg("-E").arg(&log);
@@ -108,8 +116,7 @@ pub(super) async fn connect(block: &SshBlock) -> Result<Session, ConnectError> {
     ssh.arg("--").arg(&block.host).env("LC_ALL", "C");
     ssh.stdin(Stdio::null())
         .stdout(Stdio::null())
-        // The ssh of a jump host is a child of this one, and has no log of its own.
-        .stderr(said_by_jumps)
+        .stderr(Stdio::null())
         .kill_on_drop(true);
     let status = match tokio::time::timeout(CONNECT_MAX, ssh.status()).await {
         Ok(Ok(status)) => status,
@@ -127,10 +134,25 @@ pub(super) async fn connect(block: &SshBlock) -> Result<Session, ConnectError> {
     if status.success() {
         return Ok(Session::new_native_mux(folder));
     }
-    let said = [jump_log, log]
-        .map(|log| std::fs::read(log).unwrap_or_default())
-        .concat();
+    let said = if block.jump.is_empty() {
+        std::fs::read(log).unwrap_or_default()
+    } else {
+        said_by_jumps(block, &config).await
+    };
     Err(understood(block, &String::from_utf8_lossy(&said)))
+}
+
+/// What the ssh to a jump host has to say, which a master keeps to itself: asked once more without one.
+async fn said_by_jumps(block: &SshBlock, config: &Path) -> Vec<u8> {
+    let mut ssh = Command::new("ssh");
+    ssh.arg("-F").arg(config).arg("--").arg(&block.host).arg("true");
+    ssh.env("LC_ALL", "C").stdin(Stdio::null()).kill_on_drop(true);
+    let asked = tokio::time::timeout(CONNECT_MAX, ssh.output()).await;
+    asked
+        .ok()
+        .and_then(Result::ok)
+        .map(|output| output.stderr)
+        .unwrap_or_default()
 }
 
 fn check_files(block: &SshBlock) -> Result<(), ConnectError> {

@@ -133,7 +133,7 @@ impl SshExecutor {
             .host
             .channel(Purpose::Short)
             .await
-            .map_err(ConnectError::into_executor_error)?;
+            .map_err(ConnectError::into_later_error)?;
         let mut child = channel.open(&command).await.map_err(|error| {
             channel.give_up();
             lost(&error)

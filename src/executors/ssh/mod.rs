@@ -17,13 +17,14 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
+use super::ExecutorSettings;
 use super::contract::{
     CollectLimit, Collected, Executor, ExecutorError, Handle, Input, Observation, StartAttempt, Trouble, Workspace,
 };
 use super::posix::{Layout, OutputMode, job, quoted, stripped};
-use super::{ExecutorSettings, SecretReader};
 use crate::domain::target::SshBlock;
 use crate::domain::{AttemptId, Clock, ExecutionId, Facts};
+use connect::ConnectError;
 use pool::{Body, Call, Host, Purpose, Said};
 
 pub use pool::SshPool;
@@ -47,7 +48,6 @@ pub struct SshExecutor {
     host: Arc<Host>,
     scratch: PathBuf,
     now: Clock,
-    _secrets: SecretReader,
 }
 
 impl SshExecutor {
@@ -58,7 +58,6 @@ impl SshExecutor {
             host: pool.host(block),
             scratch: settings.scratch.clone(),
             now: settings.local.now.clone(),
-            _secrets: settings.secrets.clone(),
         }
     }
 
@@ -101,6 +100,9 @@ impl SshExecutor {
 #[async_trait]
 impl Executor for SshExecutor {
     async fn prepare(&self, execution: ExecutionId, inputs: &[Input]) -> Result<Workspace, ExecutorError> {
+        // Nothing has begun, so a login that is refused needn't be waited for.
+        let login = self.host.channel(Purpose::Short).await;
+        drop(login.map_err(ConnectError::into_executor_error)?);
         self.lay_out(execution, inputs).await
     }
 
@@ -247,11 +249,17 @@ fn script_text(settings: &[(&str, &str)], text: &str) -> String {
 fn failed(what: &str, said: &Said) -> ExecutorError {
     let why = said.stderr.split_whitespace().collect::<Vec<_>>().join(" ");
     let text = format!("failed to {what}: {why}");
-    if why.contains("o space left") || why.contains("uota exceeded") {
+    let has = |words: &[&str]| words.iter().any(|word| why.contains(word));
+    // Each with its first letter left out, for tools differ in that.
+    if has(&["o space left", "uota exceeded"]) {
         ExecutorError::StorageFull(text)
-    } else if why.contains("ermission denied") || why.contains("not found") || why.contains("own folder") {
-        ExecutorError::Refused(text)
-    } else if why.contains("ead-only file system") || why.contains("ot a directory") {
+    } else if has(&[
+        "ermission denied",
+        "ot found",
+        "own folder",
+        "ead-only file system",
+        "ot a directory",
+    ]) {
         ExecutorError::Refused(text)
     } else {
         ExecutorError::Unreachable(text)

@@ -209,7 +209,7 @@ impl Host {
             let channel = self
                 .channel(call.purpose)
                 .await
-                .map_err(ConnectError::into_executor_error)?;
+                .map_err(ConnectError::into_later_error)?;
             match tokio::time::timeout(call.within, channel.open(call.command)).await {
                 Ok(Ok(child)) => break (channel, child),
                 Ok(Err(_)) if !tried => {
