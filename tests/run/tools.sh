@@ -26,7 +26,6 @@ missing_packages() {
     command -v mvn >/dev/null || echo maven
     command -v make >/dev/null || echo make
     [ "$(id -u)" = 0 ] || return 0
-    command -v busybox >/dev/null || echo busybox-static
     command -v debootstrap >/dev/null || echo debootstrap
     command -v dockerd >/dev/null || echo docker.io
     command -v containerd >/dev/null || echo containerd
