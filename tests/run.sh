@@ -28,6 +28,8 @@ CACHE=$(cd "$CACHE" && pwd)
 source tests/run/stages.sh
 source tests/run/tools.sh
 source tests/run/servers.sh
+source tests/run/images.sh
+source tests/run/docker.sh
 source tests/run/clients.sh
 trap finish EXIT
 trap 'exit 130' INT
@@ -46,6 +48,7 @@ install_packages
 [ "$MODE" = all ] && prepare_clients
 start_postgres
 start_s3
+start_docker
 
 if "$CARGO" fmt --version >/dev/null 2>&1; then
     check format "$CARGO" fmt --check

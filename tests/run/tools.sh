@@ -16,6 +16,12 @@ missing_packages() {
     command -v cc >/dev/null || echo build-essential
     python_complete || echo python3-venv
     postgres_folder >/dev/null || echo postgresql
+    # For containers and the images that they are made from; only root can start a daemon.
+    if [ "$(id -u)" = 0 ]; then
+        command -v dockerd >/dev/null || printf '%s\n' docker.io iptables
+        command -v debootstrap >/dev/null || echo debootstrap
+        busybox --list >/dev/null 2>&1 || echo busybox-static
+    fi
     [ "$MODE" = all ] || return 0
     command -v npm >/dev/null || echo npm
     command -v go >/dev/null || echo golang-go
