@@ -31,6 +31,7 @@ source tests/run/servers.sh
 source tests/run/images.sh
 source tests/run/docker.sh
 source tests/run/clients.sh
+source tests/run/ssh.sh
 trap finish EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM
@@ -49,6 +50,7 @@ install_packages
 start_postgres
 start_s3
 start_docker
+start_ssh
 
 if "$CARGO" fmt --version >/dev/null 2>&1; then
     check format "$CARGO" fmt --check

@@ -10,6 +10,7 @@ mod folder;
 pub mod local;
 pub mod posix;
 pub mod scripted;
+pub mod ssh;
 pub mod supervisor;
 mod tree;
 mod wanted;
@@ -24,6 +25,7 @@ pub use contract::*;
 pub use docker::{DockerExecutor, DockerPool};
 pub use local::{LocalExecutor, LocalSettings};
 pub use scripted::Scripted;
+pub use ssh::SshExecutor;
 
 /// Reads the value behind a reference, now; the error names where it should be, never a value. Whatever it reads is
 /// scrubbed from then on.
@@ -45,6 +47,7 @@ pub struct ExecutorSettings {
 pub struct Executors {
     settings: ExecutorSettings,
     docker: Arc<DockerPool>,
+    ssh: Arc<ssh::SshPool>,
     instead: Option<Arc<dyn Executor>>,
 }
 
@@ -54,6 +57,7 @@ impl Executors {
         Self {
             settings,
             docker: Arc::default(),
+            ssh: Arc::default(),
             instead: None,
         }
     }
@@ -80,6 +84,7 @@ impl Executors {
                 self.settings.local.now.clone(),
                 block.clone(),
             )),
+            ExecutorBlock::Ssh(block) => Arc::new(SshExecutor::new(&self.settings, &self.ssh, block)),
         }
     }
 }

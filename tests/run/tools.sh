@@ -20,8 +20,10 @@ missing_packages() {
     if [ "$(id -u)" = 0 ]; then
         command -v dockerd >/dev/null || printf '%s\n' docker.io iptables
         command -v debootstrap >/dev/null || echo debootstrap
-        busybox --list >/dev/null 2>&1 || echo busybox-static
     fi
+    [ -x /usr/sbin/sshd ] || echo openssh-server
+    command -v ssh >/dev/null || echo openssh-client
+    command -v busybox >/dev/null || echo busybox-static
     [ "$MODE" = all ] || return 0
     command -v npm >/dev/null || echo npm
     command -v go >/dev/null || echo golang-go

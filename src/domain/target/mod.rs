@@ -2,6 +2,7 @@
 
 mod docker;
 mod local;
+mod ssh;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -13,6 +14,7 @@ use super::signing::SigningKey;
 
 pub use docker::{DockerBlock, DockerTls, PullPolicy};
 pub use local::LocalBlock;
+pub use ssh::{JumpHost, SshBlock};
 
 /// How often a person is asked before an intent runs on a target.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -75,6 +77,8 @@ pub enum ExecutorBlock {
     Local(LocalBlock),
     /// Containers of a Docker daemon.
     Docker(DockerBlock),
+    /// A host over SSH.
+    Ssh(Box<SshBlock>),
 }
 
 impl ExecutorBlock {
@@ -83,6 +87,7 @@ impl ExecutorBlock {
         match self {
             Self::Local(_) => "local",
             Self::Docker(_) => "docker",
+            Self::Ssh(_) => "ssh",
         }
     }
 
@@ -91,6 +96,8 @@ impl ExecutorBlock {
         match self {
             Self::Local(block) => block.network,
             Self::Docker(block) => block.network.is_some(),
+            // Nothing there cuts it off.
+            Self::Ssh(_) => true,
         }
     }
 
@@ -99,6 +106,7 @@ impl ExecutorBlock {
         match self {
             Self::Local(block) => block.private_texts(),
             Self::Docker(block) => block.private_texts(),
+            Self::Ssh(block) => block.private_texts(),
         }
     }
 }

@@ -88,6 +88,8 @@ pub fn collected(
         collected: Collected::default(),
     };
     let mut archive = tar::Archive::new(source);
+    // Where names are many, several archives follow one another.
+    archive.set_ignore_zeros(true);
     for entry in archive.entries().map_err(|error| failed(what, &error))? {
         let mut entry = entry.map_err(|error| failed(what, &error))?;
         taking.take(&mut entry, prefix).map_err(|error| failed(what, &error))?;

@@ -2,6 +2,7 @@
 
 mod docker;
 mod local;
+mod ssh;
 
 use super::fields::{At, Section};
 use super::problem::suggest;
@@ -11,7 +12,7 @@ use crate::domain::target::{ExecutorBlock, LocalBlock};
 type Reader = fn(&Section<'_, '_>) -> ExecutorBlock;
 
 /// The kinds of executor that a target file may name.
-const KINDS: [(&str, Reader); 2] = [("local", local::read), ("docker", docker::read)];
+const KINDS: [(&str, Reader); 3] = [("local", local::read), ("docker", docker::read), ("ssh", ssh::read)];
 
 /// Reads the executor of a target. After a problem the result is of no use and nobody gets to see it.
 pub(super) fn read(root: &Section<'_, '_>) -> ExecutorBlock {
