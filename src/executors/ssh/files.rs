@@ -60,9 +60,12 @@ impl SshExecutor {
         let settings = [("root", self.block.root.as_str()), ("run", &run), ("probe", probe)];
         let text = format!("{PREPARE}\ncw_prepare\n");
         let said = self.script(&settings, &text, LONG).await?;
-        match said.stdout.as_slice() {
-            b"found\n" => Ok(true),
-            b"made\n" => Ok(false),
+        let answer = String::from_utf8_lossy(&said.stdout);
+        let (word, name) = answer.trim_end().split_once(' ').unwrap_or((answer.trim_end(), ""));
+        self.host.learn_name(name);
+        match word {
+            "found" => Ok(true),
+            "made" => Ok(false),
             _ => Err(failed("make the workspace", &said)),
         }
     }

@@ -241,8 +241,8 @@ async fn hosts_are_reached_through_others() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_wrong_is_told_apart() {
-    let Some(mut sshd) = Sshd::start() else { return };
+async fn a_probe_leaves_nothing_but_what_was_learned() {
+    let Some(sshd) = Sshd::start() else { return };
     let good = sshd.block("dash");
     let facts = sshd.executor(&good).probe().await.expect("probes");
     assert_eq!(
@@ -251,7 +251,19 @@ async fn what_is_wrong_is_told_apart() {
         "{facts:?}"
     );
     assert_eq!(std::fs::read_dir(&good.root).expect("lists").count(), 0);
+    // What it calls itself is known from then on, also to another process of clawhand.
+    let itself = std::fs::read_to_string("/proc/sys/kernel/hostname").expect("reads");
+    let private = sshd.executor(&good).private_texts(ExecutionId::random());
+    assert!(
+        private.contains(&(itself.trim().to_owned(), "[host]".to_owned())),
+        "{private:?}"
+    );
+}
 
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_wrong_is_told_apart() {
+    let Some(sshd) = Sshd::start() else { return };
+    let good = sshd.block("dash");
     let other = |change: &dyn Fn(&mut clawhand::domain::target::SshBlock)| {
         let mut block = good.clone();
         change(&mut block);
@@ -322,7 +334,12 @@ async fn what_is_wrong_is_told_apart() {
     let taken = other(&|block| block.root = "/var/tmp".into());
     let prepared = sshd.executor(&taken).prepare(ExecutionId::random(), &[]).await;
     assert!(matches!(prepared, Err(ExecutorError::Refused(_))), "{prepared:?}");
+}
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_host_with_another_key_is_refused() {
+    let Some(mut sshd) = Sshd::start() else { return };
+    let good = sshd.block("dash");
     let before = std::fs::read_to_string(&good.known_hosts).expect("reads");
     sshd.change_key();
     let before = before.split_once(' ').expect("has a key").1;
