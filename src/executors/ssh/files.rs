@@ -159,10 +159,11 @@ impl SshExecutor {
             channel.give_up();
             return Err(lost(&"it takes too long"));
         };
+        let found = found?;
         // An archive that was cut off between two files looks whole; only its maker knows.
         match child.wait().await.map(|status| status.code()) {
             // The latter when a file went away or changed meanwhile.
-            Ok(Some(0 | 1 | 123)) => found,
+            Ok(Some(0 | 1 | 123)) => Ok(found),
             Ok(code) => Err(ExecutorError::Refused(format!(
                 "failed to fetch outputs: tar ended with {code:?}"
             ))),
