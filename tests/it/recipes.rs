@@ -194,6 +194,15 @@ max_concurrent = 2
     assert_eq!((full.limits.max_processes, full.limits.max_concurrent), (Some(64), 2));
 }
 
+const LEAST_SSH: &str = "kind = \"ssh\"\nhost = \"h\"\nuser = \"u\"\nknown_hosts = \"/k\"\nidentity_file = \"/i\"\n";
+
+fn target_with(executor: &str) -> String {
+    format!(
+        "name = \"a\"\ndescription = \"A\"\nintents = [\"test\"]\n[executor]\n{}",
+        executor.trim_start()
+    )
+}
+
 #[test]
 fn every_key_of_a_host_over_ssh_is_read() {
     let executor = r#"
@@ -211,13 +220,7 @@ root = "/srv/clawhand/"
 path = "/opt/bin:/usr/bin"
 names = ["build-internal"]
 "#;
-    let target = |executor: &str| {
-        format!(
-            "name = \"a\"\ndescription = \"A\"\nintents = [\"test\"]\n[executor]\n{}",
-            executor.trim_start()
-        )
-    };
-    let snapshot = loaded(&[("a.toml", &target(executor))]).unwrap_or_else(|problems| panic!("{problems:?}"));
+    let snapshot = loaded(&[("a.toml", &target_with(executor))]).unwrap_or_else(|problems| panic!("{problems:?}"));
     let ExecutorBlock::Ssh(ssh) = &snapshot.targets[0].executor else {
         panic!("{:?}", snapshot.targets[0].executor);
     };
@@ -247,9 +250,11 @@ names = ["build-internal"]
     ] {
         assert!(private.iter().any(|private| private == text), "{text} in {private:?}");
     }
+}
 
-    let least = "kind = \"ssh\"\nhost = \"h\"\nuser = \"u\"\nknown_hosts = \"/k\"\nidentity_file = \"/i\"\n";
-    let snapshot = loaded(&[("a.toml", &target(least))]).unwrap_or_else(|problems| panic!("{problems:?}"));
+#[test]
+fn mistakes_in_a_host_over_ssh_have_a_place() {
+    let snapshot = loaded(&[("a.toml", &target_with(LEAST_SSH))]).unwrap_or_else(|problems| panic!("{problems:?}"));
     let ExecutorBlock::Ssh(ssh) = &snapshot.targets[0].executor else {
         panic!("{:?}", snapshot.targets[0].executor);
     };
@@ -268,7 +273,7 @@ names = ["build-internal"]
         ("host = \"h\"", "host = \"h\"\njump = [\"a b\"]", "a.toml:7:"),
         ("host = \"h\"", "host = \"h\"\npassword = \"x\"", "a.toml:7:"),
     ] {
-        let wrong = told(&[("a.toml", &target(&least.replace(instead, with)))]);
+        let wrong = told(&[("a.toml", &target_with(&LEAST_SSH.replace(instead, with)))]);
         assert!(wrong.len() == 1 && wrong[0].starts_with(place), "{with}: {wrong:?}");
     }
 }

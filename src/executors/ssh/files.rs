@@ -60,9 +60,12 @@ impl SshExecutor {
         let settings = [("root", self.block.root.as_str()), ("run", &run), ("probe", probe)];
         let text = format!("{PREPARE}\ncw_prepare\n");
         let said = self.script(&settings, &text, LONG).await?;
-        match said.stdout.as_slice() {
-            b"found\n" => Ok(true),
-            b"made\n" => Ok(false),
+        let answer = String::from_utf8_lossy(&said.stdout);
+        let (word, name) = answer.trim_end().split_once(' ').unwrap_or((answer.trim_end(), ""));
+        self.host.learn_name(name);
+        match word {
+            "found" => Ok(true),
+            "made" => Ok(false),
             _ => Err(failed("make the workspace", &said)),
         }
     }
@@ -156,10 +159,11 @@ impl SshExecutor {
             channel.give_up();
             return Err(lost(&"it takes too long"));
         };
+        let found = found?;
         // An archive that was cut off between two files looks whole; only its maker knows.
         match child.wait().await.map(|status| status.code()) {
             // The latter when a file went away or changed meanwhile.
-            Ok(Some(0 | 1 | 123)) => found,
+            Ok(Some(0 | 1 | 123)) => Ok(found),
             Ok(code) => Err(ExecutorError::Refused(format!(
                 "failed to fetch outputs: tar ended with {code:?}"
             ))),

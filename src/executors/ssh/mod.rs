@@ -55,7 +55,7 @@ impl SshExecutor {
     pub fn new(settings: &ExecutorSettings, pool: &SshPool, block: &SshBlock) -> Self {
         Self {
             block: block.clone(),
-            host: pool.host(block),
+            host: pool.host(block, &settings.scratch),
             scratch: settings.scratch.clone(),
             now: settings.local.now.clone(),
         }
@@ -229,6 +229,7 @@ impl Executor for SshExecutor {
             (self.block.host.clone(), "[host]".to_owned()),
             (self.block.user.clone(), "[user]".to_owned()),
         ];
+        texts.extend(self.host.names().into_iter().map(|name| (name, "[host]".to_owned())));
         texts.extend(self.block.names.iter().map(|name| (name.clone(), "[host]".to_owned())));
         texts
     }

@@ -3,8 +3,9 @@
 //! A server allows few channels on one connection (`MaxSessions`, 10 by default), so they are counted here, and those
 //! that wait for something to happen have a share that leaves room for the others. Never here: what is said on them.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::fs::File;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -34,7 +35,8 @@ pub struct SshPool {
 }
 
 impl SshPool {
-    pub(super) fn host(&self, block: &SshBlock) -> Arc<Host> {
+    /// `notes` is a folder of clawhand's machine, for what is learned of hosts.
+    pub(super) fn host(&self, block: &SshBlock, notes: &Path) -> Arc<Host> {
         // Everything but where and with which PATH steps run.
         let key = format!(
             "{:?}",
@@ -53,6 +55,7 @@ impl SshPool {
                     block: block.clone(),
                     links: Mutex::default(),
                     connecting: tokio::sync::Mutex::new(None),
+                    names: Names::known(notes.join(format!("ssh-{}-{}.names", block.host, block.port))),
                 })
             })
             .clone()
@@ -66,6 +69,36 @@ pub(super) struct Host {
     links: Mutex<Vec<Arc<Link>>>,
     /// Held by who makes a connection; with the last failure, so that those who waited meanwhile needn't fail anew.
     connecting: tokio::sync::Mutex<Option<(Instant, ConnectError)>>,
+    names: Names,
+}
+
+/// What a host calls itself, which steps print and callers must not read. It is known once anything was done there, and
+/// kept in a file, because it is wanted before anything is done.
+#[derive(Debug)]
+struct Names {
+    file: PathBuf,
+    names: Mutex<BTreeSet<String>>,
+}
+
+impl Names {
+    fn known(file: PathBuf) -> Self {
+        let text = std::fs::read_to_string(&file).unwrap_or_default();
+        Self {
+            file,
+            names: Mutex::new(text.lines().map(str::to_owned).collect()),
+        }
+    }
+
+    fn learn(&self, name: &str) {
+        let mut names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
+        if name.is_empty() || !names.insert(name.to_owned()) {
+            return;
+        }
+        let text: String = names.iter().map(|name| format!("{name}\n")).collect();
+        if let Err(error) = std::fs::write(&self.file, text) {
+            tracing::warn!(%error, "the name of a host can't be kept");
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -117,6 +150,16 @@ pub(super) struct Channel {
 }
 
 impl Host {
+    /// The host said what it calls itself.
+    pub(super) fn learn_name(&self, name: &str) {
+        self.names.learn(name);
+    }
+
+    /// What it is known to call itself.
+    pub(super) fn names(&self) -> BTreeSet<String> {
+        self.names.names.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// A channel, on a connection that is made if need be.
     pub(super) async fn channel(self: &Arc<Self>, purpose: Purpose) -> Result<Channel, ConnectError> {
         let asked = Instant::now();

@@ -1,4 +1,5 @@
-# Makes the folders of an execution, unless work was done there already. Says `found` or `made`.
+# Makes the folders of an execution, unless work was done there already. Says `found` or `made`, and after it the name
+# that the host gives itself.
 # Set before: cw_root, cw_run, cw_probe (yes for a probe).
 
 cw_prepare() {
@@ -13,7 +14,7 @@ cw_prepare() {
     fi
     for cw_file in "$cw_run"/attempts/*/started; do
         [ ! -s "$cw_file" ] || {
-            echo found
+            echo "found $(uname -n)"
             return 0
         }
     done
@@ -23,5 +24,5 @@ cw_prepare() {
         [ ! -e "$cw_run/$cw_file" ] || rm -rf "$cw_run/${cw_file:?}" || return 1
         mkdir "$cw_run/$cw_file" || return 1
     done
-    echo made
+    echo "made $(uname -n)"
 }

@@ -1,6 +1,8 @@
 //! What only a host over SSH can go through: a way that is cut, a key that changes, a supervisor that is lost.
 
+use std::io::{BufRead as _, BufReader};
 use std::path::Path;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use clawhand::domain::ExecutionId;
@@ -241,8 +243,8 @@ async fn hosts_are_reached_through_others() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_wrong_is_told_apart() {
-    let Some(mut sshd) = Sshd::start() else { return };
+async fn a_probe_leaves_nothing_but_what_was_learned() {
+    let Some(sshd) = Sshd::start() else { return };
     let good = sshd.block("dash");
     let facts = sshd.executor(&good).probe().await.expect("probes");
     assert_eq!(
@@ -251,7 +253,19 @@ async fn what_is_wrong_is_told_apart() {
         "{facts:?}"
     );
     assert_eq!(std::fs::read_dir(&good.root).expect("lists").count(), 0);
+    // What it calls itself is known from then on, also to another process of clawhand.
+    let itself = std::fs::read_to_string("/proc/sys/kernel/hostname").expect("reads");
+    let private = sshd.executor(&good).private_texts(ExecutionId::random());
+    assert!(
+        private.contains(&(itself.trim().to_owned(), "[host]".to_owned())),
+        "{private:?}"
+    );
+}
 
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_wrong_is_told_apart() {
+    let Some(sshd) = Sshd::start() else { return };
+    let good = sshd.block("dash");
     let other = |change: &dyn Fn(&mut clawhand::domain::target::SshBlock)| {
         let mut block = good.clone();
         change(&mut block);
@@ -322,7 +336,67 @@ async fn what_is_wrong_is_told_apart() {
     let taken = other(&|block| block.root = "/var/tmp".into());
     let prepared = sshd.executor(&taken).prepare(ExecutionId::random(), &[]).await;
     assert!(matches!(prepared, Err(ExecutorError::Refused(_))), "{prepared:?}");
+}
 
+#[tokio::test(flavor = "multi_thread")]
+async fn certificates_and_agents_open_the_door() {
+    let Some(sshd) = Sshd::start() else { return };
+    let at = |name: &str| sshd.folder.path().join(name).to_str().expect("is text").to_owned();
+    let run = |program: &str, args: &[&str]| {
+        let status = Command::new(program)
+            .args(args)
+            .stderr(Stdio::null())
+            .env("SSH_AUTH_SOCK", at("agent"))
+            .status();
+        assert!(status.expect("runs").success(), "{program} {args:?}");
+    };
+    // A key that the host doesn't know, with a certificate of whom it trusts.
+    run(
+        "ssh-keygen",
+        &[
+            "-q",
+            "-s",
+            &at("ca_key"),
+            "-I",
+            "test",
+            "-n",
+            "cwt-dash",
+            &at("other_key.pub"),
+        ],
+    );
+    // Beside the key ssh would find it by itself.
+    std::fs::rename(at("other_key-cert.pub"), at("certificate.pub")).expect("moves");
+    let mut block = sshd.block("dash");
+    block.identity_file = Some(at("other_key"));
+    assert!(sshd.executor(&block).prepare(ExecutionId::random(), &[]).await.is_err());
+    block.certificate_file = Some(at("certificate.pub"));
+    sshd.executor(&block)
+        .prepare(ExecutionId::random(), &[])
+        .await
+        .expect("gets in with a certificate");
+
+    let mut agent = Command::new("ssh-agent")
+        .args(["-D", "-a", &at("agent")])
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("starts an agent");
+    let mut said = String::new();
+    BufReader::new(agent.stdout.take().expect("is piped"))
+        .read_line(&mut said)
+        .expect("is heard");
+    run("ssh-add", &["-q", &at("key")]);
+    let mut block = sshd.block("dash");
+    (block.identity_file, block.agent) = (None, Some(at("agent")));
+    let prepared = sshd.executor(&block).prepare(ExecutionId::random(), &[]).await;
+    kill(Pid::from_raw(agent.id().cast_signed()), Signal::SIGTERM).expect("ends");
+    agent.wait().expect("ends");
+    prepared.expect("gets in with an agent");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_host_with_another_key_is_refused() {
+    let Some(mut sshd) = Sshd::start() else { return };
+    let good = sshd.block("dash");
     let before = std::fs::read_to_string(&good.known_hosts).expect("reads");
     sshd.change_key();
     let before = before.split_once(' ').expect("has a key").1;

@@ -49,7 +49,7 @@ impl Sshd {
         std::fs::create_dir(&runs).expect("makes");
         std::fs::set_permissions(&runs, std::fs::Permissions::from_mode(0o1777)).expect("sets the mode");
         std::fs::create_dir(folder.path().join("scratch")).expect("makes");
-        for name in ["host_key", "key", "other_key"] {
+        for name in ["host_key", "key", "other_key", "ca_key"] {
             make_key(&folder.path().join(name));
         }
         let (server, port) = serve(folder.path());
@@ -148,7 +148,7 @@ fn serve(folder: &Path) -> (Child, u16) {
     drop(free);
     let at = folder.display();
     let config = format!(
-        "Port {port}\nListenAddress 127.0.0.1\nHostKey {at}/host_key\nAuthorizedKeysFile {at}/key.pub\nPidFile none\n\
+        "Port {port}\nListenAddress 127.0.0.1\nHostKey {at}/host_key\nAuthorizedKeysFile {at}/key.pub\nTrustedUserCAKeys {at}/ca_key.pub\nPidFile none\n\
          UsePAM no\nStrictModes no\nPasswordAuthentication no\nKbdInteractiveAuthentication no\nMaxStartups 100\n\
          AllowTcpForwarding yes\n"
     );
