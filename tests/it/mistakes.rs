@@ -108,10 +108,7 @@ const IN_TARGETS: &[(&str, &str, &[&str])] = &[
     (
         "kind = \"local\"",
         "kind = \"locl\"\nnetwrok = true",
-        &[
-            "6:8: there is no executor of the kind 'locl' (did you mean 'local'?)",
-            "7:1: unknown key executor.netwrok (did you mean 'network'?)",
-        ],
+        &["6:8: there is no executor of the kind 'locl' (did you mean 'local'?)"],
     ),
     (
         "kind = \"local\"",
