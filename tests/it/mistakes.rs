@@ -136,7 +136,7 @@ const IN_TARGETS: &[(&str, &str, &[&str])] = &[
         "kind = \"local\"",
         "kind = \"docker\"\nendpoint = \"docker.sock\"\nnetwork = true\ntls = { ca = \"ca.pem\", cert = \"/c\" }",
         &[
-            "6:1: executor.image is missing (write image = \"registry.example/python:3.12\")",
+            "5:2: executor.image is missing (write image = \"registry.example/python:3.12\")",
             "7:12: 'docker.sock' is not the endpoint of a daemon (write \"unix:///var/run/docker.sock\", \"tcp://HOST:2376\" or \"ssh://USER@HOST\")",
             "8:1: network doesn't say which one (write network = \"NAME\" with the name of a network of the daemon, such as \"bridge\")",
             "9:1: executor.tls.key is missing (write key = \"/absolute/path.pem\")",

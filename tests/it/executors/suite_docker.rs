@@ -44,8 +44,8 @@ impl Daemon {
     }
 
     fn connect() -> Option<Self> {
-        let Ok(endpoint) = std::env::var("CLAWHAND_TEST_DOCKER") else {
-            assert!(std::env::var("CI").is_err(), "CLAWHAND_TEST_DOCKER is not set");
+        let Some(endpoint) = said("CLAWHAND_TEST_DOCKER") else {
+            assert!(said("CI").is_none(), "CLAWHAND_TEST_DOCKER is not set");
             eprintln!("left out: CLAWHAND_TEST_DOCKER is not set; tests/run.sh starts a daemon");
             return None;
         };
@@ -69,7 +69,7 @@ impl Daemon {
 
     /// With the small image.
     pub fn block(&self) -> DockerBlock {
-        let image = std::env::var("CLAWHAND_TEST_IMAGE").unwrap_or_else(|_| "clawhand-test/busybox:1".to_owned());
+        let image = said("CLAWHAND_TEST_IMAGE").unwrap_or_else(|| "clawhand-test/busybox:1".to_owned());
         DockerBlock {
             endpoint: self.endpoint.clone(),
             pull: PullPolicy::Never,
@@ -95,6 +95,11 @@ impl Daemon {
 
 fn label(execution: ExecutionId) -> HashMap<String, Vec<String>> {
     HashMap::from([("label".to_owned(), vec![format!("io.clawhand.execution={execution}")])])
+}
+
+/// What whoever started the tests says.
+pub fn said(name: &str) -> Option<String> {
+    std::env::var_os(name)?.into_string().ok()
 }
 
 /// The container of an attempt.
