@@ -12,17 +12,20 @@ mod output;
 mod posix;
 pub mod rig;
 mod ssh;
-mod ssh_rig;
+pub mod ssh_rig;
 mod ssh_way;
 pub mod suite;
-mod suite_kubernetes;
 pub mod suite_docker;
+mod suite_kubernetes;
 mod suite_local;
 mod suite_ssh;
 mod tree;
 
 /// Says that a story is left out, which in CI none may be.
 pub fn left_out(system: &str, why: &str) {
-    assert!(std::env::var("CI").as_deref() != Ok("true"), "{system} is left out: {why}");
+    assert!(
+        std::env::var("CI").as_deref() != Ok("true"),
+        "{system} is left out: {why}"
+    );
     eprintln!("left out: {system}: {why}");
 }

@@ -235,7 +235,9 @@ impl KubernetesExecutor {
             }
             (GONE, _) => without_word(ended_step(&access, &name).await?.as_ref()),
             (code, _) => {
-                return Err(ExecutorError::Unreachable(format!("the output can't be read: exit code {code}, {said}")));
+                return Err(ExecutorError::Unreachable(format!(
+                    "the output can't be read: exit code {code}, {said}"
+                )));
             }
         };
         if matches!(state, AttemptState::Ended(_)) {
@@ -251,7 +253,11 @@ impl KubernetesExecutor {
             return Ok(report);
         }
         let pod = ended_step(access, name).await?;
-        Ok(if is_out_of_memory(pod.as_ref()) { out_of_memory(report) } else { report })
+        Ok(if is_out_of_memory(pod.as_ref()) {
+            out_of_memory(report)
+        } else {
+            report
+        })
     }
 }
 
@@ -335,7 +341,9 @@ fn without_word(pod: Option<&Pod>) -> AttemptState {
 }
 
 fn is_out_of_memory(pod: Option<&Pod>) -> bool {
-    let ended = pod.and_then(|pod| pods::state(pod, STEP)).and_then(|state| state.terminated);
+    let ended = pod
+        .and_then(|pod| pods::state(pod, STEP))
+        .and_then(|state| state.terminated);
     ended.is_some_and(|ended| ended.reason.as_deref() == Some("OOMKilled"))
 }
 

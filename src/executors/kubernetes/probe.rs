@@ -18,9 +18,7 @@ use super::pods;
 use super::state::hindrance;
 use crate::domain::facts::{PROBED_TOOLS, Tool};
 use crate::domain::{AttemptId, ExecutionId, Facts};
-use crate::executors::contract::{
-    AttemptState, Executor as _, ExecutorError, ProcessLimits, StartAttempt, Trouble,
-};
+use crate::executors::contract::{AttemptState, Executor as _, ExecutorError, ProcessLimits, StartAttempt, Trouble};
 use crate::executors::local::version_in;
 
 /// What clawhand does in a namespace: API group, resource, subresource, verbs.
@@ -39,7 +37,10 @@ const MARK: &str = "\u{1}clawhand ";
 impl KubernetesExecutor {
     pub(super) async fn learn(&self) -> Result<Facts, Trouble> {
         let access = self.access().await.map_err(|error| {
-            Trouble::new(error.to_string(), "correct kubeconfig and context in the target's file, or the kubeconfig itself")
+            Trouble::new(
+                error.to_string(),
+                "correct kubeconfig and context in the target's file, or the kubeconfig itself",
+            )
         })?;
         self.check_rights(&access).await?;
         let execution = ExecutionId::random();
@@ -76,7 +77,11 @@ impl KubernetesExecutor {
             return Ok(());
         }
         Err(Trouble::new(
-            format!("in the namespace {} clawhand may not {}", self.block.namespace, missing.join(", ")),
+            format!(
+                "in the namespace {} clawhand may not {}",
+                self.block.namespace,
+                missing.join(", ")
+            ),
             "bind the role of docs/TARGETS.md to the account of the kubeconfig, in this namespace",
         ))
     }
@@ -96,9 +101,9 @@ impl KubernetesExecutor {
         };
         match asked("make a job", access.jobs.create(&params, &job)).await {
             Ok(_) => Ok(()),
-            Err(ExecutorError::Refused(why)) if why.contains("namespaces") && why.contains("not found") => {
-                Err(Trouble::new(why, "make the namespace, or correct it in the target's file"))
-            }
+            Err(ExecutorError::Refused(why)) if why.contains("namespaces") && why.contains("not found") => Err(
+                Trouble::new(why, "make the namespace, or correct it in the target's file"),
+            ),
             Err(ExecutorError::Refused(why)) => Err(Trouble::new(
                 why,
                 "the cluster takes no such job: correct the target's file, above all [executor.pod]",
@@ -109,7 +114,10 @@ impl KubernetesExecutor {
 
     /// Runs a step that asks for the tools.
     async fn ask(&self, execution: ExecutionId) -> Result<String, Trouble> {
-        let workspace = self.prepare(execution, &[]).await.map_err(|error| hinted(error.to_string()))?;
+        let workspace = self
+            .prepare(execution, &[])
+            .await
+            .map_err(|error| hinted(error.to_string()))?;
         let start = StartAttempt {
             attempt: AttemptId::random(),
             argv: vec!["sh".to_owned(), "-c".to_owned(), questions()],
@@ -156,7 +164,10 @@ impl KubernetesExecutor {
             os: os.to_lowercase(),
             arch: arch.to_owned(),
             tools: tools.collect(),
-            isolation: BTreeSet::from(["own_user", "container"]).into_iter().map(str::to_owned).collect(),
+            isolation: BTreeSet::from(["own_user", "container"])
+                .into_iter()
+                .map(str::to_owned)
+                .collect(),
             learned_at: self.now.now(),
         }
     }
@@ -170,7 +181,9 @@ fn questions() -> String {
             "" => format!("command -v {name}"),
             argument => format!("{name} {argument}"),
         };
-        script.push_str(&format!("said=$({call} 2>&1 </dev/null); printf '{MARK}{name} %s\\n%s\\n' \"$?\" \"$said\"\n"));
+        script.push_str(&format!(
+            "said=$({call} 2>&1 </dev/null); printf '{MARK}{name} %s\\n%s\\n' \"$?\" \"$said\"\n"
+        ));
     }
     script
 }
@@ -178,7 +191,9 @@ fn questions() -> String {
 fn unanswered(error: ExecutorError) -> Trouble {
     let text = error.to_string();
     let hint = match () {
-        () if text.contains("Unauthorized") => "the cluster doesn't know who clawhand is: renew the kubeconfig's token or certificate",
+        () if text.contains("Unauthorized") => {
+            "the cluster doesn't know who clawhand is: renew the kubeconfig's token or certificate"
+        }
         () if text.contains("certificate") => "the server's certificate is not the one that the kubeconfig trusts",
         () => "see that the cluster's API runs and can be reached from here, then try again",
     };
@@ -187,11 +202,28 @@ fn unanswered(error: ExecutorError) -> Trouble {
 
 fn hinted(text: String) -> Trouble {
     let hints = [
-        (pods::PULL, "correct image or helper_image in the target's file, or give image_pull_secrets"),
-        (pods::NO_NODE, "ask for less cpu and memory, or correct node_selector and tolerations in the target's file"),
-        (pods::NO_POD, "look at the events of the namespace: a quota, or Pod Security, may not allow the pod"),
-        (pods::NO_CONTAINER, "the image needs a POSIX shell, and the helper image a shell and tar"),
+        (
+            pods::PULL,
+            "correct image or helper_image in the target's file, or give image_pull_secrets",
+        ),
+        (
+            pods::NO_NODE,
+            "ask for less cpu and memory, or correct node_selector and tolerations in the target's file",
+        ),
+        (
+            pods::NO_POD,
+            "look at the events of the namespace: a quota, or Pod Security, may not allow the pod",
+        ),
+        (
+            pods::NO_CONTAINER,
+            "the image needs a POSIX shell, and the helper image a shell and tar",
+        ),
     ];
     let hint = hints.into_iter().find(|(words, _)| text.contains(words));
-    Trouble::new(text.clone(), hint.map_or("see the operator's log and the events of the namespace", |(_, hint)| hint))
+    Trouble::new(
+        text.clone(),
+        hint.map_or("see the operator's log and the events of the namespace", |(_, hint)| {
+            hint
+        }),
+    )
 }

@@ -1,5 +1,6 @@
 //! The same task on another kind of target: the same result, and no word of where it ran.
 
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 use base64::Engine as _;
@@ -7,6 +8,8 @@ use serde_json::{Value, json};
 
 use super::caller::{Caller, text};
 use super::place::Place;
+use crate::executors::ssh_rig::Sshd;
+use crate::executors::suite_docker::Daemon;
 
 const HEAD: &str = r#"
 name = "vault-staging"
@@ -15,29 +18,39 @@ intents = ["install_and_test"]
 "#;
 
 /// A kind of target: its tables for the target file, and the texts that tell where it is.
-pub struct Kind {
-    pub tables: String,
-    pub private: Vec<String>,
+struct Kind {
+    tables: String,
+    private: Vec<String>,
+}
+
+/// The wheels that the task installs, where every user can read them.
+fn wheels() -> tempfile::TempDir {
+    let from = std::env::var("CLAWHAND_TEST_WHEELS").expect("tests/run.sh names the wheels");
+    let folder = tempfile::tempdir().expect("made");
+    std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o755)).expect("sets the mode");
+    for wheel in std::fs::read_dir(from).expect("lists").flatten() {
+        std::fs::copy(wheel.path(), folder.path().join(wheel.file_name())).expect("copied");
+    }
+    folder
+}
+
+/// What makes pip do with the wheels in a folder.
+fn offline(wheels: &Path) -> String {
+    format!("[environment]\nPIP_NO_INDEX = \"1\"\nPIP_FIND_LINKS = {wheels:?}\n")
 }
 
 /// Runs the README's task on clawhand's own machine and on `kind`, each through a server of its own.
-pub async fn gives_what_a_local_one_gives(kind: &Kind) {
-    let wheels = std::env::var("CLAWHAND_TEST_WHEELS").expect("tests/run.sh names the wheels");
-    let place = Place::on_sqlite();
-    // Where every user can read them.
-    let folder = place.folder().join("wheels");
-    std::fs::create_dir(&folder).expect("made");
-    for wheel in std::fs::read_dir(&wheels).expect("lists").flatten() {
-        std::fs::copy(wheel.path(), folder.join(wheel.file_name())).expect("copied");
-    }
+async fn gives_what_a_local_one_gives(kind: &Kind) {
+    let wheels = wheels();
+    let folder = wheels.path();
     let local = Kind {
         tables: format!(
-            "[executor]\nkind = \"local\"\nread_paths = [{folder:?}]\n\
-             [environment]\nPIP_NO_INDEX = \"1\"\nPIP_FIND_LINKS = {folder:?}\n"
+            "[executor]\nkind = \"local\"\nread_paths = [{folder:?}]\n{}",
+            offline(folder)
         ),
         private: vec![folder.display().to_string()],
     };
-    let expected = result_on(place, &local).await;
+    let expected = result_on(Place::on_sqlite(), &local).await;
     assert_eq!(expected["state"], "succeeded", "{expected}");
     assert_eq!(expected["tests"]["passed"], 15, "{expected}");
     assert_eq!(result_on(Place::on_sqlite(), kind).await, expected);
@@ -108,7 +121,16 @@ fn packed(folder: &Path) -> Vec<u8> {
 fn settle(value: &mut Value) {
     match value {
         Value::Object(fields) => {
-            for varying in ["execution_id", "task_id", "duration_ms", "uri", "download_url", "download_expires_at", "digest", "size"] {
+            for varying in [
+                "execution_id",
+                "task_id",
+                "duration_ms",
+                "uri",
+                "download_url",
+                "download_expires_at",
+                "digest",
+                "size",
+            ] {
                 fields.remove(varying);
             }
             fields.retain(|name, _| !name.ends_with("_at"));
@@ -120,17 +142,49 @@ fn settle(value: &mut Value) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_ssh_target_gives_what_a_local_one_gives() {
+    let Some(host) = Sshd::start() else { return };
+    let wheels = wheels();
+    let block = host.block("dash");
+    let key = block.identity_file.expect("a key");
+    let tables = format!(
+        "[executor]\nkind = \"ssh\"\nhost = {:?}\nport = {}\nuser = {:?}\nidentity_file = {key:?}\n\
+         known_hosts = {:?}\nroot = {:?}\n{}",
+        block.host,
+        block.port,
+        block.user,
+        block.known_hosts,
+        block.root,
+        offline(wheels.path())
+    );
+    let private = vec![
+        format!(":{}", block.port),
+        block.user,
+        key,
+        block.known_hosts,
+        block.root,
+        wheels.path().display().to_string(),
+    ];
+    gives_what_a_local_one_gives(&Kind { tables, private }).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_docker_target_gives_what_a_local_one_gives() {
-    let Ok(endpoint) = std::env::var("CLAWHAND_TEST_DOCKER") else {
-        return crate::executors::left_out("docker", "CLAWHAND_TEST_DOCKER names no daemon");
-    };
+    let Some(daemon) = Daemon::find().await else { return };
     let image = std::env::var("CLAWHAND_TEST_PYTHON_IMAGE").expect("an image with Python");
+    let endpoint = &daemon.endpoint;
     let kind = Kind {
         tables: format!(
-            "[executor]\nkind = \"docker\"\nendpoint = {endpoint:?}\nimage = {image:?}\npull = \"never\"\n\
-             [environment]\nPIP_NO_INDEX = \"1\"\nPIP_FIND_LINKS = \"/opt/wheels\"\n"
+            "[executor]\nkind = \"docker\"\nendpoint = {endpoint:?}\nimage = {image:?}\npull = \"never\"\n{}",
+            offline(Path::new("/opt/wheels"))
         ),
-        private: vec![endpoint.replace("unix://", ""), image, "clawhand-exec".into(), "/clawhand/".into()],
+        private: vec![
+            endpoint.replace("unix://", ""),
+            image,
+            "clawhand-exec".into(),
+            "clawhand-att".into(),
+            "/clawhand/".into(),
+        ],
     };
     gives_what_a_local_one_gives(&kind).await;
 }
@@ -145,10 +199,17 @@ async fn a_kubernetes_target_gives_what_a_local_one_gives() {
     let kind = Kind {
         tables: format!(
             "[executor]\nkind = \"kubernetes\"\nkubeconfig = {kubeconfig:?}\nnamespace = \"default\"\nimage = {image:?}\n\
-             helper_image = {helper:?}\npull_policy = \"Never\"\n\
-             [environment]\nPIP_NO_INDEX = \"1\"\nPIP_FIND_LINKS = \"/opt/wheels\"\n"
+             helper_image = {helper:?}\npull_policy = \"Never\"\n{}",
+            offline(Path::new("/opt/wheels"))
         ),
-        private: vec![kubeconfig, image, helper, "namespace".into(), "127.0.0.1:6".into(), "/clawhand/".into()],
+        private: vec![
+            kubeconfig,
+            image,
+            helper,
+            "/clawhand/".into(),
+            "clawhand-att".into(),
+            "io.clawhand".into(),
+        ],
     };
     gives_what_a_local_one_gives(&kind).await;
 }
