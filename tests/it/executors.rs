@@ -11,7 +11,7 @@ mod output;
 mod posix;
 pub mod rig;
 pub mod suite;
-mod suite_kubernetes;
 mod suite_docker;
+mod suite_kubernetes;
 mod suite_local;
 mod tree;

@@ -50,7 +50,11 @@ impl End {
         let is_last = from + part.len() as u64 >= self.size;
         Ok(Observation {
             output: Bytes::from(part),
-            state: if is_last { self.state.clone() } else { AttemptState::Running },
+            state: if is_last {
+                self.state.clone()
+            } else {
+                AttemptState::Running
+            },
         })
     }
 }
@@ -73,7 +77,9 @@ impl Follow {
 
     /// Output from `from` on, as far as it was read. What is open is closed if it can't get there.
     pub(super) fn take(&mut self, from: u64, max: usize) -> Bytes {
-        let skipped = from.checked_sub(self.at).and_then(|skipped| usize::try_from(skipped).ok());
+        let skipped = from
+            .checked_sub(self.at)
+            .and_then(|skipped| usize::try_from(skipped).ok());
         let Some(skipped) = skipped.filter(|skipped| *skipped <= self.buffer.len()) else {
             self.live = None;
             return Bytes::new();

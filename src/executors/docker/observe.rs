@@ -39,7 +39,10 @@ pub(super) enum Stage {
     Created,
     Running,
     /// With its exit code, and whether the memory ran out.
-    Exited { code: i64, out_of_memory: bool },
+    Exited {
+        code: i64,
+        out_of_memory: bool,
+    },
     Gone,
 }
 
@@ -62,7 +65,8 @@ impl DockerExecutor {
         loop {
             if let Some(end) = &follow.end {
                 let part = end.part(window.from, window.max);
-                return part.map_err(|error| Fault::new(Kind::Unreachable, format!("failed to read the output: {error}")));
+                return part
+                    .map_err(|error| Fault::new(Kind::Unreachable, format!("failed to read the output: {error}")));
             }
             let output = follow.take(window.from, window.max);
             if !output.is_empty() {
@@ -156,7 +160,12 @@ impl DockerExecutor {
     }
 
     fn spool(&self) -> Result<std::fs::File, Fault> {
-        let failed = |error| Fault::new(Kind::Unreachable, format!("failed to make a file for the output: {error}"));
+        let failed = |error| {
+            Fault::new(
+                Kind::Unreachable,
+                format!("failed to make a file for the output: {error}"),
+            )
+        };
         tempfile::tempfile_in(&self.scratch).map_err(failed)
     }
 
@@ -167,7 +176,11 @@ impl DockerExecutor {
         };
         let path = format!("{ROOT}/attempts/{}", handle.attempt);
         let options = DownloadFromContainerOptionsBuilder::default().path(&path).build();
-        let mut stream = Box::pin(client.slow.download_from_container(&holder_name(execution), Some(options)));
+        let mut stream = Box::pin(
+            client
+                .slow
+                .download_from_container(&holder_name(execution), Some(options)),
+        );
         // The first piece tells whether there is anything at all.
         let first = match stream.next().await {
             Some(Err(error)) => match Fault::of("read what the attempt left", &error) {
@@ -181,7 +194,12 @@ impl DockerExecutor {
         let reader = StreamReader::new(Box::pin(all.map_err(std::io::Error::other)));
         let (bridge, spool, attempt) = (SyncIoBridge::new(reader), self.spool()?, handle.attempt);
         let read = tokio::task::spawn_blocking(move || unpack(bridge, spool, attempt)).await;
-        let failed = |error| Fault::new(Kind::Unreachable, format!("failed to read what the attempt left: {error}"));
+        let failed = |error| {
+            Fault::new(
+                Kind::Unreachable,
+                format!("failed to read what the attempt left: {error}"),
+            )
+        };
         read.map_err(std::io::Error::other).flatten().map_err(failed)
     }
 
@@ -192,7 +210,11 @@ impl DockerExecutor {
     }
 
     pub(super) async fn stage(&self, client: &Client, container: &str) -> Result<Stage, Fault> {
-        match client.quick.inspect_container(container, None::<InspectContainerOptions>).await {
+        match client
+            .quick
+            .inspect_container(container, None::<InspectContainerOptions>)
+            .await
+        {
             Ok(found) => Ok(stage_of(&found)),
             Err(error) => match Fault::of("look at the container", &error) {
                 fault if fault.kind == Kind::NotFound => Ok(Stage::Gone),
@@ -208,7 +230,10 @@ fn unpack(source: impl std::io::Read, mut spool: std::fs::File, attempt: Attempt
     for entry in archive.entries()? {
         let mut entry = entry?;
         let name = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
-        let name = name.trim_start_matches("./").strip_prefix(&attempt.to_string()).unwrap_or_default();
+        let name = name
+            .trim_start_matches("./")
+            .strip_prefix(&attempt.to_string())
+            .unwrap_or_default();
         if !entry.header().entry_type().is_file() {
             continue;
         }
@@ -304,7 +329,13 @@ mod tests {
         assert_eq!(said(judge(exited(137, true), true, None)), memory);
         assert!(matches!(judge(exited(137, false), true, None), AttemptState::Lost(_)));
         assert!(matches!(judge(Stage::Gone, false, None), AttemptState::Lost(_)));
-        assert!(matches!(judge(Stage::Created, false, None), AttemptState::NeverStarted(_)));
-        assert!(matches!(judge(exited(2, false), false, None), AttemptState::NeverStarted(_)));
+        assert!(matches!(
+            judge(Stage::Created, false, None),
+            AttemptState::NeverStarted(_)
+        ));
+        assert!(matches!(
+            judge(exited(2, false), false, None),
+            AttemptState::NeverStarted(_)
+        ));
     }
 }

@@ -90,7 +90,8 @@ impl Collector {
     fn entry(&mut self, entry: &mut Entry<'_, impl Read>, place: &str) -> io::Result<()> {
         let kind = entry.header().entry_type();
         let bytes = entry.path_bytes().into_owned();
-        let Some(path) = inside(&String::from_utf8_lossy(&bytes), place).filter(|path| self.wanted.matches(path)) else {
+        let Some(path) = inside(&String::from_utf8_lossy(&bytes), place).filter(|path| self.wanted.matches(path))
+        else {
             return Ok(());
         };
         let reason = match kind {
@@ -172,7 +173,11 @@ pub(super) fn places(globs: &[String]) -> Vec<String> {
     let mut apart: Vec<String> = Vec::new();
     for place in places {
         let is_inside = |whole: &String| {
-            whole.is_empty() || place == *whole || place.strip_prefix(whole.as_str()).is_some_and(|rest| rest.starts_with('/'))
+            whole.is_empty()
+                || place == *whole
+                || place
+                    .strip_prefix(whole.as_str())
+                    .is_some_and(|rest| rest.starts_with('/'))
         };
         if !apart.iter().any(is_inside) {
             apart.push(place);

@@ -54,7 +54,13 @@ impl DockerExecutor {
             None => self.image_path(&client).await?,
         };
         let job = job::write(start, &path)?;
-        let marks = labels(execution, &[(ATTEMPT, start.attempt.to_string()), (job::GRACE, job.grace_ms.to_string())]);
+        let marks = labels(
+            execution,
+            &[
+                (ATTEMPT, start.attempt.to_string()),
+                (job::GRACE, job.grace_ms.to_string()),
+            ],
+        );
         let body = container::attempt(&self.block, execution, start, job.program.clone(), marks);
         let name = attempt_name(start.attempt);
         for _ in 0..ROUNDS {
@@ -168,7 +174,13 @@ impl DockerExecutor {
     }
 
     /// Whether a container's step was started: known for sure once its supervisor has written so, or is dead.
-    async fn has_started(&self, client: &Client, id: &str, execution: ExecutionId, attempt: AttemptId) -> Result<bool, Fault> {
+    async fn has_started(
+        &self,
+        client: &Client,
+        id: &str,
+        execution: ExecutionId,
+        attempt: AttemptId,
+    ) -> Result<bool, Fault> {
         let note = format!("{ROOT}/attempts/{attempt}/started");
         let mut looks = tokio::time::interval(ANSWER_MAX / ANSWER_LOOKS);
         for _ in 0..=ANSWER_LOOKS {

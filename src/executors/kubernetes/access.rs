@@ -20,7 +20,10 @@ const CONNECT_MAX: Duration = Duration::from_secs(5);
 
 /// One client for each kubeconfig and context, made anew when the file changes.
 #[derive(Default)]
-pub(super) struct Clients(Mutex<HashMap<(Option<String>, Option<String>), (String, Client)>>);
+pub(super) struct Clients(Mutex<HashMap<Source, (String, Client)>>);
+
+/// A kubeconfig and a context of it, as far as the target names them.
+type Source = (Option<String>, Option<String>);
 
 /// The objects of one namespace.
 #[derive(Clone)]
@@ -53,15 +56,20 @@ impl Clients {
             None => String::new(),
         };
         let known = |(have, client): &(String, Client)| (*have == text).then(|| client.clone());
-        let found = self.0.lock().unwrap_or_else(PoisonError::into_inner).get(&key).and_then(known);
+        let found = self
+            .0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(&key)
+            .and_then(known);
         if let Some(client) = found {
             return Ok(client);
         }
         let mut config = config(block, &text).await?;
         config.connect_timeout = Some(CONNECT_MAX);
-        // Nobody between clawhand and the cluster that the kubeconfig doesn't name.
-        let client = Client::try_from(config)
-            .map_err(|error| ExecutorError::Refused(format!("the cluster's configuration can't be used: {}", chain(&error))))?;
+        let client = Client::try_from(config).map_err(|error| {
+            ExecutorError::Refused(format!("the cluster's configuration can't be used: {}", chain(&error)))
+        })?;
         let mut clients = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         clients.insert(key, (text, client.clone()));
         Ok(client)
@@ -86,7 +94,9 @@ async fn config(block: &KubernetesBlock, text: &str) -> Result<Config, ExecutorE
         context: block.context.clone(),
         ..KubeConfigOptions::default()
     };
-    Config::from_custom_kubeconfig(kubeconfig, &options).await.map_err(|error| refused(&error))
+    Config::from_custom_kubeconfig(kubeconfig, &options)
+        .await
+        .map_err(|error| refused(&error))
 }
 
 /// Files that a kubeconfig names are beside it.
@@ -97,10 +107,18 @@ fn make_absolute(kubeconfig: &mut Kubeconfig, path: &Path) {
             *file = folder.join(&*file).to_string_lossy().into_owned();
         }
     };
-    for cluster in kubeconfig.clusters.iter_mut().filter_map(|named| named.cluster.as_mut()) {
+    for cluster in kubeconfig
+        .clusters
+        .iter_mut()
+        .filter_map(|named| named.cluster.as_mut())
+    {
         absolute(&mut cluster.certificate_authority);
     }
-    for user in kubeconfig.auth_infos.iter_mut().filter_map(|named| named.auth_info.as_mut()) {
+    for user in kubeconfig
+        .auth_infos
+        .iter_mut()
+        .filter_map(|named| named.auth_info.as_mut())
+    {
         absolute(&mut user.client_certificate);
         absolute(&mut user.client_key);
         absolute(&mut user.token_file);
@@ -112,8 +130,15 @@ pub(super) fn host(block: &KubernetesBlock) -> Option<String> {
     let text = std::fs::read_to_string(block.kubeconfig.as_ref()?).ok()?;
     let kubeconfig = Kubeconfig::from_yaml(&text).ok()?;
     let context = block.context.clone().or(kubeconfig.current_context)?;
-    let context = kubeconfig.contexts.into_iter().find(|named| named.name == context)?.context?;
-    let cluster = kubeconfig.clusters.into_iter().find(|named| named.name == context.cluster)?;
+    let context = kubeconfig
+        .contexts
+        .into_iter()
+        .find(|named| named.name == context)?
+        .context?;
+    let cluster = kubeconfig
+        .clusters
+        .into_iter()
+        .find(|named| named.name == context.cluster)?;
     let url: http::Uri = cluster.cluster?.server?.parse().ok()?;
     url.host().map(str::to_owned)
 }
@@ -125,7 +150,9 @@ pub(super) async fn asked<T>(
 ) -> Result<T, ExecutorError> {
     match tokio::time::timeout(ANSWER_MAX, question).await {
         Ok(answer) => answer.map_err(|error| failed(what, &error)),
-        Err(_) => Err(ExecutorError::Unreachable(format!("failed to {what}: the cluster doesn't answer"))),
+        Err(_) => Err(ExecutorError::Unreachable(format!(
+            "failed to {what}: the cluster doesn't answer"
+        ))),
     }
 }
 
@@ -150,7 +177,9 @@ pub(super) fn failed(what: &str, error: &kube::Error) -> ExecutorError {
         kube::Error::Api(status) if matches!(status.code, 400 | 403 | 404 | 405 | 409 | 413 | 422) => {
             ExecutorError::Refused(text)
         }
-        kube::Error::UpgradeConnection(kube::client::UpgradeConnectionError::ProtocolSwitch(code)) if code.as_u16() == 403 => {
+        kube::Error::UpgradeConnection(kube::client::UpgradeConnectionError::ProtocolSwitch(code))
+            if code.as_u16() == 403 =>
+        {
             ExecutorError::Refused(format!("{text}; it needs the verbs get and create on pods/exec"))
         }
         kube::Error::BuildRequest(_) | kube::Error::SerdeError(_) => ExecutorError::Refused(text),

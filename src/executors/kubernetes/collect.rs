@@ -36,13 +36,18 @@ impl KubernetesExecutor {
         let (names, left_out) = chosen(&listing, &wanted);
         let mut collected = Collected::default();
         if !names.is_empty() {
-            let failed = |error: std::io::Error| ExecutorError::Unreachable(format!("failed to spool the outputs: {error}"));
+            let failed =
+                |error: std::io::Error| ExecutorError::Unreachable(format!("failed to spool the outputs: {error}"));
             let mut spool = tokio::fs::File::from_std(tempfile::tempfile_in(&self.scratch).map_err(failed)?);
             let source: Source = Box::pin(std::io::Cursor::new(names));
-            access.feed(&pod, PACK, source, &mut spool).await?.well("pack the outputs")?;
+            access
+                .feed(&pod, PACK, source, &mut spool)
+                .await?
+                .well("pack the outputs")?;
             spool.rewind().await.map_err(failed)?;
             let (spool, globs, scratch) = (spool.into_std().await, globs.to_vec(), self.scratch.clone());
-            let taken = blocking(move || posix::collected(std::io::BufReader::new(spool), ("", &globs), limit, &scratch));
+            let taken =
+                blocking(move || posix::collected(std::io::BufReader::new(spool), ("", &globs), limit, &scratch));
             collected = taken.await?;
         }
         collected.left_out.extend(left_out);

@@ -51,7 +51,11 @@ impl Access {
             max_stdout_buf_size: Some(BUFFER),
             max_stderr_buf_size: Some(BUFFER),
         };
-        asked("run a script in the pod", self.pods.exec(pod, ["sh", "-c", script], &params)).await
+        asked(
+            "run a script in the pod",
+            self.pods.exec(pod, ["sh", "-c", script], &params),
+        )
+        .await
     }
 
     /// Runs a script to its end.
@@ -128,7 +132,9 @@ async fn copied(
 ) -> Result<(), ExecutorError> {
     if let Some(from) = from {
         let mut from = BufReader::with_capacity(BUFFER, from);
-        tokio::io::copy_buf(&mut from, into).await.map_err(|error| broken(&error))?;
+        tokio::io::copy_buf(&mut from, into)
+            .await
+            .map_err(|error| broken(&error))?;
         into.flush().await.map_err(|error| broken(&error))?;
     }
     Ok(())
@@ -142,7 +148,9 @@ pub(super) fn exit_code(status: Option<Status>) -> Result<i32, ExecutorError> {
         return Ok(0);
     }
     let causes = status.details.and_then(|details| details.causes).unwrap_or_default();
-    let code = causes.into_iter().find(|cause| cause.reason.as_deref() == Some("ExitCode"));
+    let code = causes
+        .into_iter()
+        .find(|cause| cause.reason.as_deref() == Some("ExitCode"));
     let code = code.and_then(|cause| cause.message?.parse().ok());
     code.ok_or_else(|| cut(&format!(": {}", status.message.unwrap_or_default())))
 }

@@ -81,7 +81,7 @@ impl KubernetesExecutor {
             order: 0,
         };
         access.make_job(&objects::job(&wanted)?).await?;
-        let pod = self.until_up(&access, &name).await?.map_err(refused)?;
+        let pod = self.until_up(&access, &name).await?.map_err(|why| refused(&why))?;
         let source: Source = Box::pin(tokio::fs::File::from_std(packed));
         bring(&access, &pod, source).await?;
         match access.advance(&name, State::New, State::Ended).await? {
@@ -91,11 +91,17 @@ impl KubernetesExecutor {
     }
 
     /// Waits until the pod of a Job is up. The inner error says why it won't be.
-    pub(super) async fn until_up(&self, access: &Access, name: &str) -> Result<Result<String, Hindrance>, ExecutorError> {
+    pub(super) async fn until_up(
+        &self,
+        access: &Access,
+        name: &str,
+    ) -> Result<Result<String, Hindrance>, ExecutorError> {
         let mut last = Hindrance::default();
         let selector = pods::of_job(name);
         let decided = access.until_pods_within(&selector, self.block.start_timeout, |pods| {
-            let pod = pods.values().min_by_key(|pod| pod.metadata.deletion_timestamp.is_some());
+            let pod = pods
+                .values()
+                .min_by_key(|pod| pod.metadata.deletion_timestamp.is_some());
             match pods::standing(pod) {
                 Standing::Up => Some(Ok(pod.map(ResourceExt::name_any).unwrap_or_default())),
                 Standing::Hindered(hindrance) => Some(Err(hindrance)),
@@ -125,7 +131,10 @@ impl KubernetesExecutor {
         let from = match access.pod_of(&source.name_any()).await? {
             Some(from) if pods::standing(Some(&from)) != Standing::Over(pods::Over::Deadline) => from.name_any(),
             _ => {
-                let why = Hindrance::new("the workspace is gone", format!("the pod of {} is gone", source.name_any()));
+                let why = Hindrance::new(
+                    "the workspace is gone",
+                    format!("the pod of {} is gone", source.name_any()),
+                );
                 return access.withdraw(&name, &why).await;
             }
         };
@@ -151,12 +160,17 @@ impl KubernetesExecutor {
 /// lost before it ended is passed over.
 pub(super) fn source<'a>(jobs: &'a [Job], name: &str) -> Option<&'a Job> {
     let mine = jobs.iter().find(|job| job.name_any() == name).map_or(u32::MAX, order);
-    let before = jobs.iter().filter(|job| order(job) < mine && State::of(job) == State::Ended);
+    let before = jobs
+        .iter()
+        .filter(|job| order(job) < mine && State::of(job) == State::Ended);
     before.max_by_key(|job| order(job))
 }
 
 pub(super) fn order(job: &Job) -> u32 {
-    job.annotations().get(ORDER).and_then(|order| order.parse().ok()).unwrap_or(0)
+    job.annotations()
+        .get(ORDER)
+        .and_then(|order| order.parse().ok())
+        .unwrap_or(0)
 }
 
 /// A name for what one transfer unpacks: another one may be under way.
@@ -168,8 +182,14 @@ fn transfer() -> String {
 async fn bring(access: &Access, pod: &str, source: Source) -> Result<(), ExecutorError> {
     let name = transfer();
     let unpack = UNPACK.replace("PART", "/work").replace("NAME", &name);
-    access.feed(pod, &unpack, source, &mut tokio::io::sink()).await?.well("unpack the inputs")?;
-    access.run(pod, &CLAIM.replace("NAME", &name)).await?.well("lay the inputs")?;
+    access
+        .feed(pod, &unpack, source, &mut tokio::io::sink())
+        .await?
+        .well("unpack the inputs")?;
+    access
+        .run(pod, &CLAIM.replace("NAME", &name))
+        .await?
+        .well("lay the inputs")?;
     Ok(())
 }
 
@@ -243,12 +263,19 @@ impl Access {
 
     /// Gives an attempt up that was never released. Nothing happens if it was.
     pub(super) async fn withdraw(&self, name: &str, why: &Hindrance) -> Result<(), ExecutorError> {
-        tracing::warn!(job = name, why.words, why.detail, "an attempt is given up before it began");
-        self.advance_because(name, State::New, State::Withdrawn, Some(why)).await.map(drop)
+        tracing::warn!(
+            job = name,
+            why.words,
+            why.detail,
+            "an attempt is given up before it began"
+        );
+        self.advance_because(name, State::New, State::Withdrawn, Some(why))
+            .await
+            .map(drop)
     }
 }
 
-fn refused(why: Hindrance) -> ExecutorError {
+fn refused(why: &Hindrance) -> ExecutorError {
     ExecutorError::Refused(format!("{}: {}", why.words, why.detail))
 }
 

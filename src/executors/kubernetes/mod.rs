@@ -108,7 +108,9 @@ impl Executor for KubernetesExecutor {
         globs: &[String],
         limit: CollectLimit,
     ) -> Result<Collected, ExecutorError> {
-        self.collect_files(workspace.execution, globs, limit).await.map_err(access::later)
+        self.collect_files(workspace.execution, globs, limit)
+            .await
+            .map_err(access::later)
     }
 
     async fn clean_up(&self, execution: ExecutionId) -> Result<(), ExecutorError> {

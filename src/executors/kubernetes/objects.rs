@@ -44,8 +44,7 @@ const FINISHED_KEPT: Duration = Duration::from_secs(10 * 60);
 const OVERDUE: Duration = Duration::from_secs(60);
 
 /// Begins once the workspace is laid. Asked to end before, it has nothing to end.
-const WAIT_AND_RUN: &str =
-    "trap 'exit 143' TERM\nuntil [ -e /clawhand/go ]; do sleep 0.1 2>/dev/null || sleep 1; done\ntrap - TERM\nexec sh /clawhand-job/job";
+const WAIT_AND_RUN: &str = "trap 'exit 143' TERM\nuntil [ -e /clawhand/go ]; do sleep 0.1 2>/dev/null || sleep 1; done\ntrap - TERM\nexec sh /clawhand-job/job";
 /// Lives until it is told to end; the cluster ends it when its time is over.
 const KEEP_ON: &str = "trap 'exit 0' TERM\nwhile :; do sleep 3600 & wait $!; done";
 
@@ -87,13 +86,21 @@ pub(super) struct Wanted<'a> {
 /// The Job of an attempt, or of the inputs.
 pub(super) fn job(wanted: &Wanted<'_>) -> Result<Job, ExecutorError> {
     let (block, execution) = (wanted.block, wanted.execution);
-    let name = wanted.start.map_or_else(|| inputs_name(execution), |start| attempt_name(start.attempt));
+    let name = wanted
+        .start
+        .map_or_else(|| inputs_name(execution), |start| attempt_name(start.attempt));
     let mut labels = BTreeMap::from([
         (MANAGED.0.to_owned(), MANAGED.1.to_owned()),
         (EXECUTION.to_owned(), execution.to_string()),
     ]);
-    labels.extend(wanted.start.map(|start| (ATTEMPT.to_owned(), start.attempt.to_string())));
-    let (timeout, grace) = wanted.start.map_or((Duration::ZERO, Duration::ZERO), |start| (start.timeout, start.grace));
+    labels.extend(
+        wanted
+            .start
+            .map(|start| (ATTEMPT.to_owned(), start.attempt.to_string())),
+    );
+    let (timeout, grace) = wanted
+        .start
+        .map_or((Duration::ZERO, Duration::ZERO), |start| (start.timeout, start.grace));
     let deadline = block.start_timeout + timeout + grace + OVERDUE + block.keep;
     let job = json!({
         "apiVersion": "batch/v1",
@@ -114,14 +121,16 @@ pub(super) fn job(wanted: &Wanted<'_>) -> Result<Job, ExecutorError> {
             "template": template(wanted, &name, &labels, grace),
         },
     });
-    serde_json::from_value(job)
-        .map_err(|error| ExecutorError::Refused(format!("the pod of the target's file is none for the cluster: {error}")))
+    serde_json::from_value(job).map_err(|error| {
+        ExecutorError::Refused(format!("the pod of the target's file is none for the cluster: {error}"))
+    })
 }
 
 fn template(wanted: &Wanted<'_>, name: &str, labels: &BTreeMap<String, String>, grace: Duration) -> Value {
     let block = wanted.block;
     let mut containers = Vec::new();
-    let mut volumes = vec![json!({"name": "clawhand", "emptyDir": without_nulls(json!({"sizeLimit": block.workspace_size}))})];
+    let mut volumes =
+        vec![json!({"name": "clawhand", "emptyDir": without_nulls(json!({"sizeLimit": block.workspace_size}))})];
     if wanted.start.is_some() {
         containers.push(step(block, name));
         volumes.push(json!({"name": "job", "secret": {
@@ -273,17 +282,29 @@ mod tests {
     fn a_pod_of_the_targets_file_is_laid_over_by_name() {
         let mut below = json!({"a": 1, "list": [1, 2], "containers": [
             {"name": "step", "image": "x", "env": [{"name": "A", "value": "1"}]}, {"name": "keep"}]});
-        lay_over(&mut below, &json!({"a": 2, "b": {"c": true}, "list": [3], "containers": [
-            {"name": "step", "env": [{"name": "B", "value": "2"}]}, {"name": "more"}]}));
-        assert_eq!(below, json!({"a": 2, "b": {"c": true}, "list": [3], "containers": [
+        lay_over(
+            &mut below,
+            &json!({"a": 2, "b": {"c": true}, "list": [3], "containers": [
+            {"name": "step", "env": [{"name": "B", "value": "2"}]}, {"name": "more"}]}),
+        );
+        assert_eq!(
+            below,
+            json!({"a": 2, "b": {"c": true}, "list": [3], "containers": [
             {"name": "step", "image": "x", "env": [{"name": "A", "value": "1"}, {"name": "B", "value": "2"}]},
-            {"name": "keep"}, {"name": "more"}]}));
+            {"name": "keep"}, {"name": "more"}]})
+        );
     }
 
     #[test]
     fn the_names_are_ones_that_a_cluster_takes() {
         for name in [attempt_name(AttemptId::random()), inputs_name(ExecutionId::random())] {
-            assert!(name.len() <= 63 && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-'), "{name}");
+            assert!(
+                name.len() <= 63
+                    && name
+                        .bytes()
+                        .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-'),
+                "{name}"
+            );
         }
     }
 }

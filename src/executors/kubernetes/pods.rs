@@ -60,29 +60,39 @@ pub(super) const NO_CONTAINER: &str = "its container could not be started";
 /// Where a pod stands; none at all may still come.
 pub(super) fn standing(pod: Option<&Pod>) -> Standing {
     let Some(pod) = pod else {
-        return Standing::Coming(Some(Hindrance::new(NO_POD, "there is no pod; look at the events of the job")));
+        return Standing::Coming(Some(Hindrance::new(
+            NO_POD,
+            "there is no pod; look at the events of the job",
+        )));
     };
     let status = pod.status.clone().unwrap_or_default();
     let phase = status.phase.unwrap_or_default();
     if phase == "Failed" || phase == "Succeeded" || pod.metadata.deletion_timestamp.is_some() {
         return over(pod);
     }
+    let mut passing = None;
     for name in [STEP, KEEP] {
-        if let Some(hindrance) = state(pod, name).as_ref().and_then(container) {
-            return Standing::Hindered(hindrance);
+        match state(pod, name).as_ref().and_then(container) {
+            Some((hindrance, Lasts::ForGood)) => return Standing::Hindered(hindrance),
+            Some((hindrance, Lasts::Perhaps)) => passing = Some(hindrance),
+            None => {}
         }
     }
     let wanted = pod.spec.as_ref().map_or(0, |spec| spec.containers.len());
     let statuses = status.container_statuses.unwrap_or_default();
-    let running = statuses.iter().filter(|status| status.state.as_ref().is_some_and(|state| state.running.is_some()));
+    let running = statuses
+        .iter()
+        .filter(|status| status.state.as_ref().is_some_and(|state| state.running.is_some()));
     if running.count() == wanted {
         return Standing::Up;
     }
     let unscheduled = status.conditions.unwrap_or_default().into_iter();
     let unscheduled = unscheduled.filter(|condition| condition.type_ == "PodScheduled" && condition.status == "False");
-    let hindrance = unscheduled.map(|condition| Hindrance::new(NO_NODE, condition.message.unwrap_or_default())).next();
+    let hindrance = unscheduled
+        .map(|condition| Hindrance::new(NO_NODE, condition.message.unwrap_or_default()))
+        .next();
     let slow = || Hindrance::new(NO_CONTAINER, "its containers did not come up in time");
-    Standing::Coming(Some(hindrance.unwrap_or_else(slow)))
+    Standing::Coming(Some(passing.or(hindrance).unwrap_or_else(slow)))
 }
 
 fn over(pod: &Pod) -> Standing {
@@ -102,25 +112,39 @@ fn over(pod: &Pod) -> Standing {
 /// Whether the cluster says of a pod that it took it away, for whatever reason.
 fn disrupted(pod: &Pod) -> bool {
     let conditions = pod.status.iter().flat_map(|status| status.conditions.iter().flatten());
-    conditions.into_iter().any(|condition| condition.type_ == "DisruptionTarget" && condition.status == "True")
+    conditions
+        .into_iter()
+        .any(|condition| condition.type_ == "DisruptionTarget" && condition.status == "True")
 }
 
-/// What keeps a container from running for good.
-fn container(state: &ContainerState) -> Option<Hindrance> {
+/// Whether what keeps a container from running may pass.
+enum Lasts {
+    ForGood,
+    Perhaps,
+}
+
+/// What keeps a container from running.
+fn container(state: &ContainerState) -> Option<(Hindrance, Lasts)> {
     if let Some(waiting) = &state.waiting {
         let reason = waiting.reason.clone().unwrap_or_default();
         let detail = format!("{reason}: {}", waiting.message.clone().unwrap_or_default());
         return match reason.as_str() {
             "ImagePullBackOff" | "ErrImageNeverPull" | "InvalidImageName" | "ImageInspectError" => {
-                Some(Hindrance::new(PULL, detail))
+                Some((Hindrance::new(PULL, detail), Lasts::ForGood))
             }
-            "CreateContainerError" | "RunContainerError" => Some(Hindrance::new(NO_CONTAINER, detail)),
+            "ErrImagePull" => Some((Hindrance::new(PULL, detail), Lasts::Perhaps)),
+            "CreateContainerError" | "RunContainerError" => {
+                Some((Hindrance::new(NO_CONTAINER, detail), Lasts::ForGood))
+            }
+            // Its secret may only just have been made.
+            "CreateContainerConfigError" => Some((Hindrance::new(NO_CONTAINER, detail), Lasts::Perhaps)),
             _ => None,
         };
     }
     let ended = state.terminated.as_ref()?;
     let detail = ended.message.clone().or(ended.reason.clone()).unwrap_or_default();
-    Some(Hindrance::new(NO_CONTAINER, format!("{detail} (exit code {})", ended.exit_code)))
+    let detail = format!("{detail} (exit code {})", ended.exit_code);
+    Some((Hindrance::new(NO_CONTAINER, detail), Lasts::ForGood))
 }
 
 /// The state of one of a pod's containers.
@@ -193,7 +217,8 @@ impl Access {
 
 /// There is one; should there ever be more, the one that lives.
 fn newest(pods: Vec<Pod>) -> Option<Pod> {
-    pods.into_iter().min_by_key(|pod| pod.metadata.deletion_timestamp.is_some())
+    pods.into_iter()
+        .min_by_key(|pod| pod.metadata.deletion_timestamp.is_some())
 }
 
 fn unwatched(error: &watcher::Error) -> ExecutorError {

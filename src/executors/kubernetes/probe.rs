@@ -18,9 +18,7 @@ use super::pods;
 use super::state::hindrance;
 use crate::domain::facts::{PROBED_TOOLS, Tool};
 use crate::domain::{AttemptId, ExecutionId, Facts};
-use crate::executors::contract::{
-    AttemptState, Executor as _, ExecutorError, ProcessLimits, StartAttempt, Trouble,
-};
+use crate::executors::contract::{AttemptState, Executor as _, ExecutorError, ProcessLimits, StartAttempt, Trouble};
 use crate::executors::local::version_in;
 
 /// What clawhand does in a namespace: API group, resource, subresource, verbs.
@@ -39,7 +37,10 @@ const MARK: &str = "\u{1}clawhand ";
 impl KubernetesExecutor {
     pub(super) async fn learn(&self) -> Result<Facts, Trouble> {
         let access = self.access().await.map_err(|error| {
-            Trouble::new(error.to_string(), "correct kubeconfig and context in the target's file, or the kubeconfig itself")
+            Trouble::new(
+                error.to_string(),
+                "correct kubeconfig and context in the target's file, or the kubeconfig itself",
+            )
         })?;
         self.check_rights(&access).await?;
         let execution = ExecutionId::random();
@@ -65,7 +66,10 @@ impl KubernetesExecutor {
                     .map_err(|error| ExecutorError::Refused(format!("a review can't be asked for: {error}")))?;
                 let params = PostParams::default();
                 let answer = asked("ask for clawhand's rights", reviews.create(&params, &review)).await;
-                let allowed = answer.map_err(unanswered)?.status.is_some_and(|status| status.allowed);
+                let allowed = answer
+                    .map_err(|error| unanswered(&error))?
+                    .status
+                    .is_some_and(|status| status.allowed);
                 if !allowed {
                     let name = [resource, subresource].join("/");
                     missing.push(format!("{verb} {}", name.trim_end_matches('/')));
@@ -76,7 +80,11 @@ impl KubernetesExecutor {
             return Ok(());
         }
         Err(Trouble::new(
-            format!("in the namespace {} clawhand may not {}", self.block.namespace, missing.join(", ")),
+            format!(
+                "in the namespace {} clawhand may not {}",
+                self.block.namespace,
+                missing.join(", ")
+            ),
             "bind the role of docs/TARGETS.md to the account of the kubeconfig, in this namespace",
         ))
     }
@@ -96,9 +104,9 @@ impl KubernetesExecutor {
         };
         match asked("make a job", access.jobs.create(&params, &job)).await {
             Ok(_) => Ok(()),
-            Err(ExecutorError::Refused(why)) if why.contains("namespaces") && why.contains("not found") => {
-                Err(Trouble::new(why, "make the namespace, or correct it in the target's file"))
-            }
+            Err(ExecutorError::Refused(why)) if why.contains("namespaces") && why.contains("not found") => Err(
+                Trouble::new(why, "make the namespace, or correct it in the target's file"),
+            ),
             Err(ExecutorError::Refused(why)) => Err(Trouble::new(
                 why,
                 "the cluster takes no such job: correct the target's file, above all [executor.pod]",
@@ -109,7 +117,10 @@ impl KubernetesExecutor {
 
     /// Runs a step that asks for the tools.
     async fn ask(&self, execution: ExecutionId) -> Result<String, Trouble> {
-        let workspace = self.prepare(execution, &[]).await.map_err(|error| hinted(error.to_string()))?;
+        let workspace = self
+            .prepare(execution, &[])
+            .await
+            .map_err(|error| hinted(&error.to_string()))?;
         let start = StartAttempt {
             attempt: AttemptId::random(),
             argv: vec!["sh".to_owned(), "-c".to_owned(), questions()],
@@ -135,9 +146,9 @@ impl KubernetesExecutor {
                 AttemptState::NeverStarted(_) => {
                     let job = self.access().await?.job(&objects::attempt_name(start.attempt)).await?;
                     let why = job.as_ref().map(hindrance).unwrap_or_default();
-                    return Err(hinted(format!("{}: {}", why.words, why.detail)));
+                    return Err(hinted(&format!("{}: {}", why.words, why.detail)));
                 }
-                other => return Err(hinted(format!("a step that looks for tools ended as {other:?}"))),
+                other => return Err(hinted(&format!("a step that looks for tools ended as {other:?}"))),
             }
         }
     }
@@ -156,7 +167,10 @@ impl KubernetesExecutor {
             os: os.to_lowercase(),
             arch: arch.to_owned(),
             tools: tools.collect(),
-            isolation: BTreeSet::from(["own_user", "container"]).into_iter().map(str::to_owned).collect(),
+            isolation: BTreeSet::from(["own_user", "container"])
+                .into_iter()
+                .map(str::to_owned)
+                .collect(),
             learned_at: self.now.now(),
         }
     }
@@ -170,28 +184,49 @@ fn questions() -> String {
             "" => format!("command -v {name}"),
             argument => format!("{name} {argument}"),
         };
-        script.push_str(&format!("said=$({call} 2>&1 </dev/null); printf '{MARK}{name} %s\\n%s\\n' \"$?\" \"$said\"\n"));
+        script.push_str(&format!(
+            "said=$({call} 2>&1 </dev/null); printf '{MARK}{name} %s\\n%s\\n' \"$?\" \"$said\"\n"
+        ));
     }
     script
 }
 
-fn unanswered(error: ExecutorError) -> Trouble {
+fn unanswered(error: &ExecutorError) -> Trouble {
     let text = error.to_string();
     let hint = match () {
-        () if text.contains("Unauthorized") => "the cluster doesn't know who clawhand is: renew the kubeconfig's token or certificate",
+        () if text.contains("Unauthorized") => {
+            "the cluster doesn't know who clawhand is: renew the kubeconfig's token or certificate"
+        }
         () if text.contains("certificate") => "the server's certificate is not the one that the kubeconfig trusts",
         () => "see that the cluster's API runs and can be reached from here, then try again",
     };
     Trouble::new(text, hint)
 }
 
-fn hinted(text: String) -> Trouble {
+fn hinted(text: &str) -> Trouble {
     let hints = [
-        (pods::PULL, "correct image or helper_image in the target's file, or give image_pull_secrets"),
-        (pods::NO_NODE, "ask for less cpu and memory, or correct node_selector and tolerations in the target's file"),
-        (pods::NO_POD, "look at the events of the namespace: a quota, or Pod Security, may not allow the pod"),
-        (pods::NO_CONTAINER, "the image needs a POSIX shell, and the helper image a shell and tar"),
+        (
+            pods::PULL,
+            "correct image or helper_image in the target's file, or give image_pull_secrets",
+        ),
+        (
+            pods::NO_NODE,
+            "ask for less cpu and memory, or correct node_selector and tolerations in the target's file",
+        ),
+        (
+            pods::NO_POD,
+            "look at the events of the namespace: a quota, or Pod Security, may not allow the pod",
+        ),
+        (
+            pods::NO_CONTAINER,
+            "the image needs a POSIX shell, and the helper image a shell and tar",
+        ),
     ];
     let hint = hints.into_iter().find(|(words, _)| text.contains(words));
-    Trouble::new(text.clone(), hint.map_or("see the operator's log and the events of the namespace", |(_, hint)| hint))
+    Trouble::new(
+        text,
+        hint.map_or("see the operator's log and the events of the namespace", |(_, hint)| {
+            hint
+        }),
+    )
 }

@@ -32,7 +32,9 @@ impl KubernetesExecutor {
         let gone = access.until_pods_within(&selector, within, |pods| pods.is_empty().then_some(()));
         match gone.await? {
             Some(()) => Ok(()),
-            None => Err(ExecutorError::Unreachable("a node doesn't end the pods of an execution".to_owned())),
+            None => Err(ExecutorError::Unreachable(
+                "a node doesn't end the pods of an execution".to_owned(),
+            )),
         }
     }
 

@@ -31,7 +31,11 @@ printf 'cancel GRACE\n' 1<>attempts/NAME/events
 
 impl KubernetesExecutor {
     /// Makes the Job and its Secret, and leaves the rest to whoever observes: a pod takes its time to come up.
-    pub(super) async fn start_attempt(&self, execution: ExecutionId, start: &StartAttempt) -> Result<Handle, ExecutorError> {
+    pub(super) async fn start_attempt(
+        &self,
+        execution: ExecutionId,
+        start: &StartAttempt,
+    ) -> Result<Handle, ExecutorError> {
         let access = self.access().await?;
         let handle = Handle {
             attempt: start.attempt,
@@ -64,7 +68,9 @@ impl KubernetesExecutor {
         });
         if let Err(error) = made.await {
             if matches!(error, ExecutorError::Refused(_)) {
-                access.withdraw(&job.name_any(), &Hindrance::new("it was refused", error.to_string())).await?;
+                access
+                    .withdraw(&job.name_any(), &Hindrance::new("it was refused", error.to_string()))
+                    .await?;
             }
             return Err(error);
         }
@@ -93,6 +99,10 @@ impl KubernetesExecutor {
             return Ok(());
         }
         // Whose supervisor is gone has ended.
-        if ran.code == 8 { Ok(()) } else { ran.well("cancel the step").map(drop) }
+        if ran.code == 8 {
+            Ok(())
+        } else {
+            ran.well("cancel the step").map(drop)
+        }
     }
 }

@@ -39,7 +39,10 @@ impl State {
     /// Of a Job.
     pub(super) fn of(job: &Job) -> Self {
         let word = job.annotations().get(STATE).map_or("new", String::as_str);
-        Self::ALL.into_iter().find(|state| state.to_string() == word).unwrap_or(Self::New)
+        Self::ALL
+            .into_iter()
+            .find(|state| state.to_string() == word)
+            .unwrap_or(Self::New)
     }
 
     /// Whether the step may have begun.

@@ -5,9 +5,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use bollard::Docker;
-use bollard::query_parameters::{
-    InspectContainerOptions, ListContainersOptionsBuilder, ListVolumesOptionsBuilder,
-};
+use bollard::query_parameters::{InspectContainerOptions, ListContainersOptionsBuilder, ListVolumesOptionsBuilder};
 use clawhand::domain::target::{DockerBlock, PullPolicy};
 use clawhand::domain::{Clock, ExecutionId, UnixMs};
 use clawhand::executors::{DockerExecutor, Executor, Handle};
@@ -32,8 +30,15 @@ impl Daemon {
         };
         let path = endpoint.strip_prefix("unix://").expect("a socket");
         Some(Self {
-            docker: Docker::connect_with_unix(path, 120, &bollard::ClientVersion { major_version: 1, minor_version: 41 })
-                .expect("connects"),
+            docker: Docker::connect_with_unix(
+                path,
+                120,
+                &bollard::ClientVersion {
+                    major_version: 1,
+                    minor_version: 41,
+                },
+            )
+            .expect("connects"),
             endpoint,
             scratch: tempfile::tempdir().expect("makes a folder"),
         })
@@ -94,7 +99,10 @@ impl System for Daemon {
 
     async fn in_sight(&self, handle: &Handle) -> String {
         let name = container(handle);
-        let spec = self.docker.inspect_container(&name, None::<InspectContainerOptions>).await;
+        let spec = self
+            .docker
+            .inspect_container(&name, None::<InspectContainerOptions>)
+            .await;
         let volume = self.docker.inspect_volume(&handle.place).await.expect("looks");
         let files = std::process::Command::new("grep")
             .args(["-r", "--devices=skip", "", &volume.mountpoint])

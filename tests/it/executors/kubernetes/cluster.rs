@@ -55,7 +55,11 @@ impl Breakable {
             println!("left out: parts of this cluster can't be ended (CLAWHAND_TEST_CLUSTER)");
             return None;
         };
-        Some(Self { namespace, folder: folder.into(), _alone: alone })
+        Some(Self {
+            namespace,
+            folder: folder.into(),
+            _alone: alone,
+        })
     }
 
     pub async fn stop(&self, part: &str) {
@@ -95,11 +99,16 @@ async fn make() -> Option<InNamespace> {
         "name": name, "labels": {"pod-security.kubernetes.io/enforce": "restricted"}}});
     let namespaces: Api<Namespace> = Api::all(client.clone());
     let namespace = serde_json::from_value(namespace).expect("is a namespace");
-    namespaces.create(&PostParams::default(), &namespace).await.expect("makes a namespace");
+    namespaces
+        .create(&PostParams::default(), &namespace)
+        .await
+        .expect("makes a namespace");
     // Pods are refused until it has its account.
     let accounts: Api<ServiceAccount> = Api::namespaced(client.clone(), &name);
     let condition = |account: Option<&ServiceAccount>| account.is_some();
-    kube::runtime::wait::await_condition(accounts, "default", condition).await.expect("has an account");
+    kube::runtime::wait::await_condition(accounts, "default", condition)
+        .await
+        .expect("has an account");
     let block = KubernetesBlock {
         kubeconfig: Some(kubeconfig.display().to_string()),
         namespace: name.clone(),
@@ -108,7 +117,14 @@ async fn make() -> Option<InNamespace> {
         ..KubernetesBlock::default()
     };
     let scratch = tempfile::tempdir().expect("makes a folder");
-    Some(InNamespace { client, name, block, scratch, kubeconfig, shared: None })
+    Some(InNamespace {
+        client,
+        name,
+        block,
+        scratch,
+        kubeconfig,
+        shared: None,
+    })
 }
 
 fn image(variable: &str, default: &str) -> String {
@@ -117,7 +133,9 @@ fn image(variable: &str, default: &str) -> String {
 
 async fn client(kubeconfig: &Path) -> Client {
     let kubeconfig = kube::config::Kubeconfig::read_from(kubeconfig).expect("reads the kubeconfig");
-    let config = kube::Config::from_custom_kubeconfig(kubeconfig, &Default::default()).await.expect("a configuration");
+    let config = kube::Config::from_custom_kubeconfig(kubeconfig, &Default::default())
+        .await
+        .expect("a configuration");
     Client::try_from(config).expect("a client")
 }
 
@@ -126,7 +144,12 @@ impl InNamespace {
     pub fn executor_of(&self, block: KubernetesBlock) -> Arc<KubernetesExecutor> {
         let now = Clock::new(|| UnixMs(0));
         let scratch = self.scratch.path().to_owned();
-        Arc::new(KubernetesExecutor::new(block, Arc::new(KubernetesPool::default()), scratch, now))
+        Arc::new(KubernetesExecutor::new(
+            block,
+            Arc::new(KubernetesPool::default()),
+            scratch,
+            now,
+        ))
     }
 
     /// A kubeconfig of a service account's, with `rules` in a role of the namespace.
@@ -144,15 +167,24 @@ impl InNamespace {
             "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": name},
             "subjects": [{"kind": "ServiceAccount", "name": name, "namespace": self.name}]}));
         let bindings: Api<RoleBinding> = Api::namespaced(self.client.clone(), &self.name);
-        bindings.create(&post, &binding.expect("a binding")).await.expect("binds the role");
+        bindings
+            .create(&post, &binding.expect("a binding"))
+            .await
+            .expect("binds the role");
         let request = serde_json::from_value(json!({"spec": {"audiences": [], "expirationSeconds": 3600}}));
-        let token = accounts.create_token_request(name, &post, &request.expect("a request")).await.expect("a token");
+        let token = accounts
+            .create_token_request(name, &post, &request.expect("a request"))
+            .await
+            .expect("a token");
         self.kubeconfig_with(name, &token.status.expect("has a status").token)
     }
 
     fn kubeconfig_with(&self, name: &str, token: &str) -> PathBuf {
         let kubeconfig = kube::config::Kubeconfig::read_from(&self.kubeconfig).expect("reads the kubeconfig");
-        let server = kubeconfig.clusters[0].cluster.as_ref().and_then(|cluster| cluster.server.clone());
+        let server = kubeconfig.clusters[0]
+            .cluster
+            .as_ref()
+            .and_then(|cluster| cluster.server.clone());
         self.kubeconfig_of(name, &server.expect("names a server"), token)
     }
 
@@ -201,7 +233,12 @@ impl InNamespace {
             return String::new();
         };
         let mut said = String::new();
-        process.stdout().expect("has an output").read_to_string(&mut said).await.expect("reads");
+        process
+            .stdout()
+            .expect("has an output")
+            .read_to_string(&mut said)
+            .await
+            .expect("reads");
         said
     }
 }
@@ -211,7 +248,10 @@ impl Drop for InNamespace {
         let (client, name) = (self.client.clone(), self.name.clone());
         // The runtime of the test may be ending, so the wish is sent from one of its own.
         let sent = std::thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+                .expect("a runtime");
             runtime.block_on(async {
                 let kubeconfig = std::env::var("CLAWHAND_TEST_KUBECONFIG").expect("was there");
                 drop(client);
@@ -242,11 +282,20 @@ impl System for InNamespace {
         let jobs = self.jobs().list(&params).await.expect("lists").items;
         let pods = self.pods().list(&params).await.expect("lists").items;
         // The cluster collects these in its own time once their owner is gone.
-        let owned = |secret: &Secret| jobs.iter().any(|job| secret.owner_references()[0].uid == job.uid().unwrap_or_default());
+        let owned = |secret: &Secret| {
+            jobs.iter()
+                .any(|job| secret.owner_references()[0].uid == job.uid().unwrap_or_default())
+        };
         let secrets = self.secrets().list(&params).await.expect("lists").items;
-        let secrets = secrets.iter().filter(|secret| owned(secret)).map(kube::ResourceExt::name_any);
+        let secrets = secrets
+            .iter()
+            .filter(|secret| owned(secret))
+            .map(kube::ResourceExt::name_any);
         let names = jobs.iter().map(kube::ResourceExt::name_any);
-        names.chain(pods.iter().map(kube::ResourceExt::name_any)).chain(secrets).collect()
+        names
+            .chain(pods.iter().map(kube::ResourceExt::name_any))
+            .chain(secrets)
+            .collect()
     }
 
     async fn in_sight(&self, handle: &Handle) -> String {
@@ -254,7 +303,9 @@ impl System for InNamespace {
         let jobs = self.jobs().list(&params).await.expect("lists").items;
         let pods = self.pods().list(&params).await.expect("lists").items;
         let lines = self.in_step(handle, "cat /proc/[0-9]*/cmdline | tr '\\0' ' '").await;
-        let files = self.in_step(handle, "find /clawhand /clawhand-job -type f -exec grep -Hs . {} +").await;
+        let files = self
+            .in_step(handle, "find /clawhand /clawhand-job -type f -exec grep -Hs . {} +")
+            .await;
         format!("{}\n{}\n{lines}\n{files}", json!(jobs), json!(pods))
     }
 }
