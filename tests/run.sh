@@ -29,6 +29,10 @@ source tests/run/stages.sh
 source tests/run/tools.sh
 source tests/run/servers.sh
 source tests/run/clients.sh
+source tests/run/images.sh
+source tests/run/docker.sh
+source tests/run/kubernetes.sh
+source tests/run/ssh.sh
 trap finish EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM
@@ -43,7 +47,10 @@ if ! command -v "$CARGO" >/dev/null; then
     exit
 fi
 install_packages
-[ "$MODE" = all ] && prepare_clients
+if [ "$MODE" = all ]; then
+    prepare_clients
+    prepare_kubernetes
+fi
 start_postgres
 start_s3
 
@@ -68,8 +75,17 @@ fi
 check build "$CARGO" test --locked --no-run
 [ "$RC" = 0 ] || exit
 [ "$MODE" = all ] && keep_program clawhand
-suite test "$CARGO" test --locked --no-fail-fast -- --skip real_tools
+# Kinds of executors have suites of their own, so that one system at a time takes up the machine.
+suite test "$CARGO" test --locked --no-fail-fast -- --skip real_tools --skip docker --skip kubernetes --skip ssh
 if [ "$MODE" = all ]; then
+    if CLAWHAND_TEST_WHEELS=$(wheels 2>"$LOGS/wheels.log"); then export CLAWHAND_TEST_WHEELS; fi
+    start_ssh
+    [ -n "${CLAWHAND_TEST_SSH:-}" ] && suite ssh "$CARGO" test --locked --no-fail-fast --test it -- ssh
+    start_docker
+    [ -n "${CLAWHAND_TEST_DOCKER:-}" ] && suite docker "$CARGO" test --locked --no-fail-fast --test it -- docker
+    start_kubernetes
+    [ -n "${CLAWHAND_TEST_KUBECONFIG:-}" ] &&
+        suite kubernetes "$CARGO" test --locked --no-fail-fast --test it -- kubernetes --test-threads 4
     run_clients
     recipe_tools
     suite recipes "$CARGO" test --locked --test it -- real_tools

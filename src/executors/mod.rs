@@ -13,6 +13,7 @@ pub mod kubernetes;
 pub mod local;
 pub mod posix;
 pub mod scripted;
+pub mod ssh;
 pub mod supervisor;
 mod tree;
 mod wanted;
@@ -30,6 +31,7 @@ pub use http::{HttpExecutor, HttpPool, HttpSettings};
 pub use kubernetes::{KubernetesExecutor, KubernetesPool};
 pub use local::{LocalExecutor, LocalSettings};
 pub use scripted::Scripted;
+pub use ssh::SshExecutor;
 
 /// Before a request to an API is repeated for the first time.
 const HTTP_BACKOFF: Duration = Duration::from_millis(500);
@@ -56,6 +58,7 @@ pub struct Executors {
     docker: Arc<DockerPool>,
     http: HttpPool,
     kubernetes: Arc<KubernetesPool>,
+    ssh: Arc<ssh::SshPool>,
     instead: Option<Arc<dyn Executor>>,
 }
 
@@ -74,6 +77,7 @@ impl Executors {
             docker: Arc::default(),
             http,
             kubernetes: Arc::default(),
+            ssh: Arc::default(),
             instead: None,
         }
     }
@@ -108,6 +112,7 @@ impl Executors {
                 self.settings.scratch.clone(),
                 self.settings.local.now.clone(),
             )),
+            ExecutorBlock::Ssh(block) => Arc::new(SshExecutor::new(&self.settings, &self.ssh, block)),
         }
     }
 }

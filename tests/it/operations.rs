@@ -155,94 +155,93 @@ fn what_is_missing_is_asked_for() {
     assert_eq!(planned.approvals.len(), 1);
 }
 
+/// Inputs, and what the refusal and its hint say.
+const WRONG: &[(&str, &str, &str)] = &[
+    (
+        r#"{}"#,
+        "several operations of shop serve 'deploy'",
+        "release (release a version); rollback (",
+    ),
+    (
+        r#"{"operation": "relase"}"#,
+        "no operation 'relase' serves",
+        "did you mean 'release'?",
+    ),
+    (
+        r#"{"operation": "health"}"#,
+        "no operation 'health' serves",
+        "release (release a version)",
+    ),
+    (r#"{"operation": 1}"#, "must be a text", "rollback"),
+    (
+        r#"{"operation": "release", "ap": 1}"#,
+        "no input 'ap'",
+        "did you mean 'app'?",
+    ),
+    (
+        r#"{"operation": "release", "host": "evil"}"#,
+        "no input 'host'",
+        "it takes: app, flags, replicas, version",
+    ),
+    (
+        r#"{"operation": "release", "app": "db"}"#,
+        "can't be 'db'",
+        "one of: web, jobs",
+    ),
+    (r#"{"operation": "release", "app": 1}"#, "must be a text", "which part"),
+    (
+        r#"{"operation": "release", "replicas": "2"}"#,
+        "must be a whole number",
+        "how many",
+    ),
+    (
+        r#"{"operation": "release", "replicas": 2.5}"#,
+        "must be a whole number",
+        "how many",
+    ),
+    (
+        r#"{"operation": "release", "version": "v1\n"}"#,
+        "can't be 'v1'",
+        "it must match",
+    ),
+    (
+        r#"{"operation": "release", "version": "xv1"}"#,
+        "can't be 'xv1'",
+        "it must match",
+    ),
+    (
+        r#"{"operation": "release", "version": "v111111111111111111111"}"#,
+        "at most 20 bytes",
+        "shorten",
+    ),
+    (
+        r#"{"operation": "release", "flags": ["fast", "wild"]}"#,
+        "can't be 'wild'",
+        "one of: fast, safe",
+    ),
+    (
+        r#"{"operation": "release", "flags": "fast"}"#,
+        "a list of at most",
+        "how",
+    ),
+    (
+        r#"{"operation": "rollback", "app": "../x"}"#,
+        "would lead to another path",
+        "plain value",
+    ),
+    (
+        r#"{"operation": "rollback", "app": ".."}"#,
+        "would lead to another path",
+        "plain value",
+    ),
+    (r#"{"operation": "rollback", "app": ""}"#, "is empty", "plain value"),
+];
+
 #[test]
 fn wrong_inputs_are_refused_with_what_helps() {
-    let cases = [
-        (
-            json!({}),
-            "several operations of shop serve 'deploy'",
-            "release (release a version); rollback (",
-        ),
-        (
-            json!({"operation": "relase"}),
-            "no operation 'relase' serves",
-            "did you mean 'release'?",
-        ),
-        (
-            json!({"operation": "health"}),
-            "no operation 'health' serves",
-            "release (release a version)",
-        ),
-        (json!({"operation": 1}), "must be a text", "rollback"),
-        (
-            json!({"operation": "release", "ap": 1}),
-            "no input 'ap'",
-            "did you mean 'app'?",
-        ),
-        (
-            json!({"operation": "release", "host": "evil"}),
-            "no input 'host'",
-            "it takes: app, flags, replicas, version",
-        ),
-        (
-            json!({"operation": "release", "app": "db"}),
-            "can't be 'db'",
-            "one of: web, jobs",
-        ),
-        (
-            json!({"operation": "release", "app": 1}),
-            "must be a text",
-            "which part",
-        ),
-        (
-            json!({"operation": "release", "replicas": "2"}),
-            "must be a whole number",
-            "how many",
-        ),
-        (
-            json!({"operation": "release", "replicas": 2.5}),
-            "must be a whole number",
-            "how many",
-        ),
-        (
-            json!({"operation": "release", "version": "v1\n"}),
-            "can't be 'v1'",
-            "it must match",
-        ),
-        (
-            json!({"operation": "release", "version": "xv1"}),
-            "can't be 'xv1'",
-            "it must match",
-        ),
-        (
-            json!({"operation": "release", "version": "v111111111111111111111"}),
-            "at most 20 bytes",
-            "shorten",
-        ),
-        (
-            json!({"operation": "release", "flags": ["fast", "wild"]}),
-            "can't be 'wild'",
-            "one of: fast, safe",
-        ),
-        (
-            json!({"operation": "release", "flags": "fast"}),
-            "a list of at most",
-            "how",
-        ),
-        (
-            json!({"operation": "rollback", "app": "../x"}),
-            "would lead to another path",
-            "plain value",
-        ),
-        (
-            json!({"operation": "rollback", "app": ".."}),
-            "would lead to another path",
-            "plain value",
-        ),
-        (json!({"operation": "rollback", "app": ""}), "is empty", "plain value"),
-    ];
-    for (inputs, message, hint) in cases {
-        let refusal = planned("deploy", inputs.clone()).expect_err("refused");
+    for (inputs, message, hint) in WRONG {
+        let given = serde_json::from_str(inputs).expect("JSON");
+        let refusal = planned("deploy", given).expect_err("refused");
         assert_eq!(refusal.code, Code::InvalidArgument, "{inputs}");
         assert!(refusal.message.contains(message), "{inputs}: {refusal:?}");
         assert!(refusal.hint.contains(hint), "{inputs}: {refusal:?}");

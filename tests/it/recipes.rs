@@ -95,6 +95,13 @@ fn the_shipped_targets_and_recipes_are_good() {
 }
 
 #[test]
+fn the_examples_of_each_kind_are_good_and_not_loaded() {
+    let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("targets/examples");
+    let snapshot = inventory::load(&examples).unwrap_or_else(|problems| panic!("{problems:?}"));
+    assert!(snapshot.targets.iter().any(|target| target.executor.kind() == "ssh"));
+}
+
+#[test]
 fn the_built_in_recipes_are_the_shipped_ones() {
     let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("targets");
     let built_in = loaded(&[]).expect("loads").recipes;
@@ -109,7 +116,8 @@ fn the_examples_of_the_reference_are_good() {
         .split("```toml\n")
         .skip(1)
         .map(|rest| rest.split("```").next().unwrap_or_default());
-    let (target, recipe) = (examples.next().expect("a target"), examples.next().expect("a recipe"));
+    let target = examples.next().expect("a target");
+    let recipe = examples.find(|example| example.starts_with("name")).expect("a recipe");
     assert_eq!(
         told(&[("vault-staging.toml", target), ("recipes/terraform.toml", recipe)]),
         [""; 0]
@@ -184,6 +192,85 @@ max_concurrent = 2
         (Some(3 << 10), Some(4 << 30))
     );
     assert_eq!((full.limits.max_processes, full.limits.max_concurrent), (Some(64), 2));
+}
+
+#[test]
+fn every_key_of_a_host_over_ssh_is_read() {
+    let executor = r#"
+kind = "ssh"
+host = "build1.example.com"
+port = 2222
+user = "ci"
+identity_file = "/keys/ci"
+certificate_file = "/keys/ci-cert.pub"
+agent = "/run/agent.sock"
+known_hosts = "/keys/known_hosts"
+jump = ["door@gate.example.com:2200", "inner"]
+config = "/keys/ssh_config"
+root = "/srv/clawhand/"
+path = "/opt/bin:/usr/bin"
+names = ["build-internal"]
+"#;
+    let target = |executor: &str| {
+        format!(
+            "name = \"a\"\ndescription = \"A\"\nintents = [\"test\"]\n[executor]\n{}",
+            executor.trim_start()
+        )
+    };
+    let snapshot = loaded(&[("a.toml", &target(executor))]).unwrap_or_else(|problems| panic!("{problems:?}"));
+    let ExecutorBlock::Ssh(ssh) = &snapshot.targets[0].executor else {
+        panic!("{:?}", snapshot.targets[0].executor);
+    };
+    assert_eq!(
+        (ssh.host.as_str(), ssh.port, ssh.user.as_str()),
+        ("build1.example.com", 2222, "ci")
+    );
+    assert_eq!(
+        (ssh.root.as_str(), ssh.path.as_str()),
+        ("/srv/clawhand", "/opt/bin:/usr/bin")
+    );
+    let jumps: Vec<_> = ssh
+        .jump
+        .iter()
+        .map(|jump| (jump.user.as_str(), jump.host.as_str(), jump.port))
+        .collect();
+    assert_eq!(jumps, [("door", "gate.example.com", 2200), ("ci", "inner", 22)]);
+    let private = snapshot.targets[0].private_texts();
+    for text in [
+        "build1.example.com",
+        "ci",
+        "/keys/ci",
+        "gate.example.com",
+        "door",
+        "/srv/clawhand",
+        "build-internal",
+    ] {
+        assert!(private.iter().any(|private| private == text), "{text} in {private:?}");
+    }
+
+    let least = "kind = \"ssh\"\nhost = \"h\"\nuser = \"u\"\nknown_hosts = \"/k\"\nidentity_file = \"/i\"\n";
+    let snapshot = loaded(&[("a.toml", &target(least))]).unwrap_or_else(|problems| panic!("{problems:?}"));
+    let ExecutorBlock::Ssh(ssh) = &snapshot.targets[0].executor else {
+        panic!("{:?}", snapshot.targets[0].executor);
+    };
+    assert_eq!((ssh.port, ssh.root.as_str()), (22, "/var/tmp/clawhand-u"));
+    for (instead, with, place) in [
+        ("host = \"h\"", "host = \"-oProxyCommand=x\"", "a.toml:6:"),
+        ("host = \"h\"", "host = \"a b\"", "a.toml:6:"),
+        ("user = \"u\"\n", "", "a.toml:4:"),
+        ("known_hosts = \"/k\"\n", "", "a.toml:4:"),
+        ("known_hosts = \"/k\"", "known_hosts = \"k\"", "a.toml:8:"),
+        ("identity_file = \"/i\"\n", "", "a.toml:4:"),
+        ("identity_file = \"/i\"", "identity_file = \"/i\\\"x\"", "a.toml:9:"),
+        ("host = \"h\"", "host = \"h\"\nport = 0", "a.toml:7:"),
+        ("host = \"h\"", "host = \"h\"\nroot = \"runs\"", "a.toml:7:"),
+        ("host = \"h\"", "host = \"h\"\nroot = \"/a/../b\"", "a.toml:7:"),
+        ("host = \"h\"", "host = \"h\"\njump = [\"a b\"]", "a.toml:7:"),
+        ("host = \"h\"", "host = \"h\"\npassword = \"x\"", "a.toml:7:"),
+    ] {
+        let wrong = told(&[("a.toml", &target(&least.replace(instead, with)))]);
+        assert!(wrong.len() == 1 && wrong[0].starts_with(place), "{with}: {wrong:?}");
+    }
 }
 
 #[test]

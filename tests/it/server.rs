@@ -6,11 +6,13 @@
 mod apis;
 mod caller;
 mod command;
+mod containers;
 mod edits;
 mod full;
 mod gate;
 mod groups;
 mod keys;
+mod kinds;
 mod killed;
 mod links;
 mod outage;

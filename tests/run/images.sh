@@ -28,16 +28,28 @@ busybox_image() {
     [ "$name" = 0 ] && printf '%s\n' "$file"
 }
 
+# wheels: what the README's task installs, downloaded once, for targets without a network; prints the folder.
+wheels() {
+    local folder=$CACHE/wheels-$IMAGES_VERSION
+    if [ ! -d "$folder" ]; then
+        rm -rf "$folder.new"
+        python_environment pip pip >&2 &&
+            "$CACHE/pip/bin/pip" download --quiet --disable-pip-version-check --only-binary=:all: --python-version 3.11 \
+            --dest "$folder.new" setuptools wheel pytest >&2 &&
+            mv "$folder.new" "$folder" || return 1
+    fi
+    printf '%s\n' "$folder"
+}
+
 # python_image: the same for the one with Python; the first time on a machine takes about a minute and needs Debian and PyPI.
 python_image() {
-    local file=$CACHE/images/python-$IMAGES_VERSION.tar folder code
+    local file=$CACHE/images/python-$IMAGES_VERSION.tar folder code wheels
+    wheels=$(wheels) || return 1
     [ -s "$file" ] && printf '%s\n' "$file" && return 0
     folder=$(mktemp -d "${TMPDIR:-/tmp}/clawhand-image.XXXXXX") || return 1
     chmod 755 "$folder"
     debootstrap --variant=minbase --include=python3,python3-pip,python3-venv bookworm "$folder" >&2 &&
-        mkdir -p "$folder/opt/wheels" &&
-        python3 -m pip download --quiet --disable-pip-version-check --only-binary=:all: --python-version 3.11 \
-            --dest "$folder/opt/wheels" setuptools wheel pytest >&2 &&
+        mkdir -p "$folder/opt" && cp -r "$wheels" "$folder/opt/wheels" &&
         rm -rf "$folder"/var/cache/apt/* "$folder"/var/lib/apt/lists/* "$folder"/usr/share/{doc,man,locale}/* &&
         docker_archive "$PYTHON_IMAGE" "$folder" "$file"
     code=$?

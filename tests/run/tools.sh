@@ -16,12 +16,23 @@ missing_packages() {
     command -v cc >/dev/null || echo build-essential
     python_complete || echo python3-venv
     postgres_folder >/dev/null || echo postgresql
+    [ -x /usr/sbin/sshd ] || echo openssh-server
+    command -v ssh >/dev/null || echo openssh-client
+    command -v busybox >/dev/null || echo busybox-static
     [ "$MODE" = all ] || return 0
     command -v npm >/dev/null || echo npm
     command -v go >/dev/null || echo golang-go
     command -v javac >/dev/null || echo default-jdk-headless
     command -v mvn >/dev/null || echo maven
     command -v make >/dev/null || echo make
+    [ "$(id -u)" = 0 ] || return 0
+    command -v debootstrap >/dev/null || echo debootstrap
+    command -v dockerd >/dev/null || echo docker.io
+    command -v containerd >/dev/null || echo containerd
+    command -v runc >/dev/null || echo runc
+    command -v ip >/dev/null || echo iproute2
+    command -v openssl >/dev/null || echo openssl
+    [ -x /usr/lib/cni/bridge ] || echo containernetworking-plugins
 }
 
 # install_packages: as root, installs them; otherwise the parts that need them say so themselves.

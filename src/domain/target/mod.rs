@@ -5,6 +5,7 @@ mod group;
 pub mod http;
 mod kubernetes;
 mod local;
+mod ssh;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -19,6 +20,7 @@ pub use group::GroupBlock;
 pub use http::HttpBlock;
 pub use kubernetes::{KubernetesBlock, Resources, Toleration};
 pub use local::LocalBlock;
+pub use ssh::{JumpHost, SshBlock};
 
 /// How often a person is asked before an intent runs on a target.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -87,6 +89,8 @@ pub enum ExecutorBlock {
     Http(Box<HttpBlock>),
     /// A namespace of a Kubernetes cluster.
     Kubernetes(Box<KubernetesBlock>),
+    /// A host over SSH.
+    Ssh(Box<SshBlock>),
 }
 
 impl ExecutorBlock {
@@ -98,6 +102,7 @@ impl ExecutorBlock {
             Self::Docker(_) => "docker",
             Self::Http(_) => "http",
             Self::Kubernetes(_) => "kubernetes",
+            Self::Ssh(_) => "ssh",
         }
     }
 
@@ -111,6 +116,8 @@ impl ExecutorBlock {
             Self::Http(_) => true,
             // Cutting it is the cluster's business: a NetworkPolicy, which not every cluster enforces.
             Self::Kubernetes(_) => true,
+            // Nothing there cuts it off.
+            Self::Ssh(_) => true,
         }
     }
 
@@ -123,6 +130,7 @@ impl ExecutorBlock {
             Self::Docker(block) => block.private_texts(),
             Self::Http(block) => block.private_texts(),
             Self::Kubernetes(block) => block.private_texts(),
+            Self::Ssh(block) => block.private_texts(),
         }
     }
 }

@@ -25,8 +25,6 @@ const LINK: u32 = 1 << 27;
 enum There {
     Nothing,
     Link,
-    /// A folder on the way is a link.
-    Blocked(String),
     Something,
 }
 
@@ -45,7 +43,6 @@ impl DockerExecutor {
             match self.way_to(&client, &holder, &place).await? {
                 There::Nothing => {}
                 There::Link => found.link(&place),
-                There::Blocked(folder) => found.blocked(&folder),
                 There::Something => found = self.take(&client, &holder, &place, found).await?,
             }
             // Asked for by itself, such a file comes with its content.
@@ -61,10 +58,9 @@ impl DockerExecutor {
         for (end, _) in place.match_indices('/') {
             let folder = &place[..end];
             match self.mode(client, holder, folder).await? {
-                None => return Ok(There::Nothing),
-                Some(mode) if mode & LINK != 0 => return Ok(There::Blocked(folder.to_owned())),
-                Some(mode) if mode & FOLDER == 0 => return Ok(There::Nothing),
-                Some(_) => {}
+                Some(mode) if mode & FOLDER != 0 && mode & LINK == 0 => {}
+                // What lies behind a link is not in the workspace.
+                _ => return Ok(There::Nothing),
             }
         }
         Ok(match self.mode(client, holder, place).await? {

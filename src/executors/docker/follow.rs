@@ -20,6 +20,9 @@ pub(super) type Live = Pin<Box<dyn Stream<Item = Result<LogOutput, Error>> + Sen
 /// Says when the container has ended; what it says with it doesn't matter.
 pub(super) type Ending = Pin<Box<dyn Stream<Item = ()> + Send>>;
 
+/// What the process in the container says first. Where it could not be started, the daemon says why in its place.
+pub(super) const GREETING: &[u8; 12] = b"cw-follows:\0";
+
 /// What is read ahead at most, in bytes, before somebody takes it.
 const AHEAD: usize = 1 << 20;
 
@@ -31,6 +34,8 @@ pub(super) struct Follow {
     /// The offset of the first byte of `buffer`.
     at: u64,
     buffer: BytesMut,
+    /// How much of the greeting was heard.
+    greeted: usize,
     pub end: Option<End>,
 }
 
@@ -71,6 +76,7 @@ impl Follow {
     /// Takes what the process in the container will say, which begins at `from`.
     pub(super) fn open(&mut self, live: Live, from: u64) {
         self.live = Some(live);
+        self.greeted = 0;
         self.buffer.clear();
         self.at = from;
     }
@@ -90,47 +96,56 @@ impl Follow {
         Bytes::copy_from_slice(&self.buffer[..self.buffer.len().min(max)])
     }
 
-    /// Waits for more, and takes along what else is there already. Dropped halfway it loses nothing. When there is no
-    /// more, nothing is open afterwards.
-    pub(super) async fn more(&mut self) {
-        let Some(live) = &mut self.live else {
-            return std::future::pending().await;
-        };
-        let mut next = live.next().await;
-        loop {
-            let Some(Ok(output)) = next else {
-                self.live = None;
-                return;
-            };
-            self.buffer.extend_from_slice(output.as_ref());
-            if self.buffer.len() >= AHEAD {
-                return;
-            }
-            match live.next().now_or_never() {
-                Some(more) => next = more,
-                None => return,
-            }
-        }
-    }
-
-    /// Waits until output or the end comes. Dropped halfway it loses nothing.
+    /// Waits until output or the end comes. Dropped halfway it loses nothing. When the process in the container ends,
+    /// nothing is open afterwards.
     pub(super) async fn news(&mut self) -> News {
-        let mut ending = self.ending.take();
+        let (live, buffer, greeted) = (&mut self.live, &mut self.buffer, &mut self.greeted);
+        let ending = &mut self.ending;
         let ended = async {
-            match &mut ending {
-                Some(ending) => ending.next().await.unwrap_or(()),
+            match ending {
+                Some(ending) => drop(ending.next().await),
                 None => std::future::pending().await,
             }
         };
         let news = tokio::select! {
             biased;
             () = ended => News::Ended,
-            () = self.more() => News::Output,
+            () = more(live, buffer, greeted) => News::Output,
         };
-        if news == News::Output {
-            self.ending = ending;
+        if news == News::Ended {
+            self.ending = None;
         }
         news
+    }
+}
+
+/// Waits for more, and takes along what else is there already.
+async fn more(live: &mut Option<Live>, buffer: &mut BytesMut, greeted: &mut usize) {
+    let Some(stream) = live else {
+        return std::future::pending().await;
+    };
+    let mut next = stream.next().await;
+    loop {
+        let Some(Ok(output)) = next else {
+            *live = None;
+            return;
+        };
+        let said = output.as_ref();
+        let greeting = &GREETING[*greeted..];
+        let greeting = &greeting[..greeting.len().min(said.len())];
+        if !said.starts_with(greeting) {
+            *live = None;
+            return;
+        }
+        *greeted += greeting.len();
+        buffer.extend_from_slice(&said[greeting.len()..]);
+        if buffer.len() >= AHEAD {
+            return;
+        }
+        match stream.next().now_or_never() {
+            Some(more) => next = more,
+            None => return,
+        }
     }
 }
 

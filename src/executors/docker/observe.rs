@@ -112,7 +112,7 @@ impl DockerExecutor {
         let folder = format!("{ROOT}/attempts/{}", handle.attempt);
         let text = format!(
             "cd {folder} || exit; while [ ! -e out ]; do sleep 0.1 || sleep 1; done; exec 3<out; \
-             [ {from} = 0 ] || dd bs=1 skip={from} count=0 <&3 >/dev/null 2>&1; \
+             printf 'cw-follows:\\000'; [ {from} = 0 ] || dd bs=1 skip={from} count=0 <&3 >/dev/null 2>&1; \
              while :; do cat <&3; sleep 0.1 || sleep 1; done"
         );
         let config = ExecConfig {

@@ -66,11 +66,6 @@ impl Collector {
         }
     }
 
-    /// A folder on the way to what was asked for that can't be entered.
-    pub(super) fn blocked(&mut self, path: &str) {
-        self.left_out.insert(path.to_owned(), "it is a link".to_owned());
-    }
-
     /// Reads an archive of what is at `place`, relative to the workspace.
     pub(super) fn read(&mut self, archive: impl Read, place: &str) -> Result<(), ExecutorError> {
         let failed = |error: io::Error| trouble("read the archive of the outputs", &error);

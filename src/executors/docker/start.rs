@@ -31,10 +31,10 @@ use crate::executors::contract::{Handle, StartAttempt};
 const ANSWER_MAX: Duration = Duration::from_secs(30);
 const ANSWER_LOOKS: u32 = 150;
 /// How long somebody may take from making a container to starting it.
-const UNSTARTED_MAX: Duration = Duration::from_secs(5);
-const UNSTARTED_LOOKS: u32 = 50;
+const UNSTARTED_MAX: Duration = Duration::from_secs(20);
+const UNSTARTED_LOOKS: u32 = 200;
 /// How often a container of the name is found and removed before it is given up.
-const ROUNDS: u32 = 4;
+const ROUNDS: u32 = 20;
 
 /// What became of a container that was there already.
 enum Found {

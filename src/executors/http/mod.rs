@@ -178,7 +178,7 @@ impl Executor for HttpExecutor {
         let runs = self.settings().folder.clone();
         let make = move || {
             std::fs::create_dir_all(&runs)?;
-            [run.path().to_path_buf(), run.attempts(), run.work()]
+            [runs, run.path().to_path_buf(), run.attempts(), run.work()]
                 .iter()
                 .try_for_each(|folder| make_folder(folder, 0o700))
         };
@@ -240,9 +240,8 @@ impl Executor for HttpExecutor {
                     Some(mut changed) => drop(tokio::time::timeout(wait, changed.changed()).await),
                     None => {
                         self.take_over(handle, &notes)?;
-                        if self.driven(handle.attempt).is_none() {
-                            let _ = tokio::time::timeout(TICK, std::future::pending::<()>()).await;
-                        }
+                        // Also when it was taken over: one that can't be driven must not be tried without a pause.
+                        let _ = tokio::time::timeout(TICK, std::future::pending::<()>()).await;
                     }
                 }
             }

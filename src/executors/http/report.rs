@@ -107,7 +107,8 @@ impl Report {
     }
 }
 
-fn shortened(text: &str) -> String {
+/// A text that is not too long for a line, and stays on it.
+pub(super) fn shortened(text: &str) -> String {
     let mut short: String = text.chars().filter(|c| !c.is_control()).take(VALUE).collect();
     if text.chars().count() > VALUE {
         short.push('…');

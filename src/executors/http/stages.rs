@@ -11,7 +11,7 @@ use super::auth::Sign;
 use super::client::{Client, Request};
 use super::fault::{Fault, Kind, Sent};
 use super::notes::{End, Progress, Waiting};
-use super::report::Report;
+use super::report::{Report, shortened};
 use super::request::{Asked, plain};
 use super::run::Run;
 use crate::domain::plan::Call;
@@ -56,6 +56,8 @@ struct Tries {
     repeated: u32,
     out_of_reach: Option<(Instant, u32)>,
     renewed: bool,
+    /// The API may have carried it out at least once, whatever becomes of the next try.
+    perhaps: bool,
 }
 
 impl Stage<'_> {
@@ -92,7 +94,10 @@ impl Stage<'_> {
 
     /// Sends the request until there is an answer to go by.
     async fn ask(&mut self, request: &Request) -> Step<Answer> {
-        let mut tries = Tries::default();
+        let mut tries = Tries {
+            perhaps: self.progress.sent,
+            ..Tries::default()
+        };
         loop {
             self.mark(Progress {
                 sent: true,
@@ -106,6 +111,7 @@ impl Stage<'_> {
                     self.report.line("HTTP 401; asking again with a new token");
                 }
                 Ok(answer) if answer.may_pass() && again => {
+                    tries.perhaps = true;
                     tries.repeated += 1;
                     let wait = answer.retry_after().unwrap_or_else(|| self.backoff(tries.repeated));
                     let text = format!(
@@ -118,6 +124,7 @@ impl Stage<'_> {
                 Ok(answer) => return Ok(answer),
                 Err(fault) if fault.sent == Sent::No => self.unreached(&fault, &mut tries).await?,
                 Err(fault) if fault.may_pass() && again => {
+                    tries.perhaps = true;
                     tries.repeated += 1;
                     self.tell(&fault);
                     let text = format!(
@@ -143,7 +150,10 @@ impl Stage<'_> {
 
     /// A failure before anything was sent: waited for, whatever the operation, for as long as the target says.
     async fn unreached(&mut self, fault: &Fault, tries: &mut Tries) -> Step<()> {
-        self.mark(Progress::default())?;
+        self.mark(Progress {
+            sent: tries.perhaps,
+            waiting: None,
+        })?;
         self.tell(fault);
         let (since, count) = tries.out_of_reach.get_or_insert((Instant::now(), 0));
         *count += 1;
@@ -152,7 +162,13 @@ impl Stage<'_> {
             self.report.line(fault.words());
         }
         if !fault.may_pass() || since.elapsed() >= self.run.block.outage {
-            return Err(End::NeverStarted(fault.words().to_owned()));
+            return Err(match tries.perhaps {
+                true => End::Lost(format!(
+                    "{}; what it did with an earlier request is not known",
+                    fault.words()
+                )),
+                false => End::NeverStarted(fault.words().to_owned()),
+            });
         }
         pause(self.backoff(count)).await;
         Ok(())
@@ -209,7 +225,7 @@ impl Stage<'_> {
             && !document.as_ref().is_some_and(|document| says.holds(document))
         {
             let found = document.as_ref().and_then(|document| document.pointer(&says.pointer));
-            let found = found.map_or_else(|| "not there".to_owned(), ToString::to_string);
+            let found = found.map_or_else(|| "not there".to_owned(), |found| shortened(&found.to_string()));
             return Err(said_no(format!("the API answered, but {} is {found}", says.pointer)));
         }
         let Some(poll) = &self.operation.poll else {
@@ -280,7 +296,8 @@ impl Stage<'_> {
                 Some((answer, document)) => {
                     let value = document.pointer(&poll.until.pointer).cloned().unwrap_or(Value::Null);
                     if before.as_ref() != Some(&value) {
-                        self.report.line(&format!("{} is {value}", poll.until.pointer));
+                        let shown = shortened(&value.to_string());
+                        self.report.line(&format!("{} is {shown}", poll.until.pointer));
                         before = Some(value);
                     }
                     if poll.until.holds(&document) {
@@ -292,6 +309,7 @@ impl Stage<'_> {
                         self.report.answer(&answer);
                         self.keep(&answer, "response");
                         let value = document.pointer(&failed.pointer).cloned().unwrap_or(Value::Null);
+                        let value = shortened(&value.to_string());
                         return Err(said_no(format!("the work failed: {} is {value}", failed.pointer)));
                     }
                     pause(poll.interval).await;

@@ -88,7 +88,7 @@ pub fn collected(
         collected: Collected::default(),
     };
     let mut archive = tar::Archive::new(source);
-    // One tar after another is as good as one.
+    // Where names are many, several archives follow one another.
     archive.set_ignore_zeros(true);
     for entry in archive.entries().map_err(|error| failed(what, &error))? {
         let mut entry = entry.map_err(|error| failed(what, &error))?;

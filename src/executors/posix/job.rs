@@ -215,7 +215,7 @@ fn shown(text: &str) -> String {
 }
 
 /// The script without comments and indentation: a shell that reads from a pipe may read byte by byte.
-fn stripped(script: &str) -> impl Iterator<Item = String> + '_ {
+pub(in crate::executors) fn stripped(script: &str) -> impl Iterator<Item = String> + '_ {
     let lines = script.lines().map(|line| line.trim_start_matches(' '));
     let counts = lines.filter(|line| !line.is_empty() && !line.starts_with('#'));
     counts.map(|line| format!("{line}\n"))

@@ -10,5 +10,6 @@ mod job;
 mod note;
 
 pub use files::{LaidOut, collected, lay_out, pack};
+pub(super) use job::stripped;
 pub use job::{Job, Layout, OutputMode, job, quoted};
 pub use note::{StartedNote, exit_report};

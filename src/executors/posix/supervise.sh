@@ -423,6 +423,9 @@ cw_begin() {
     read -r cw_boot </proc/sys/kernel/random/boot_id
     printf 'pid=%s\nstart=%s\nboot=%s\nend=1\n' "$cw_me" "$cw_birth" "$cw_boot" >"$cw_dir/started" ||
         cw_refuse "full: no room for the notes"
+    # So that not even a crash of the system lets it be started a second time. Where work goes with the system's end, or
+    # with this dd, it can't be had.
+    [ "$cw_output" = stdout ] || dd of="$cw_dir/started" conv=notrunc,fsync count=0 </dev/null 2>/dev/null || :
     cw_clock
     cw_began=$cw_now
 }
@@ -561,6 +564,17 @@ cw_go_on() {
 }
 
 cw_run() {
+    # A name with a slash in it is relative to the workspace, wherever the step stands.
+    case $1 in
+    /*) ;;
+    */*)
+        [ -z "$cw_cwd" ] || {
+            cw_first=$cw_work/$1
+            shift
+            set -- "$cw_first" "$@"
+        }
+        ;;
+    esac
     cw_phase=run
     cw_rounds=0
     if [ "$cw_output" = stdout ]; then

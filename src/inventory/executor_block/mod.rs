@@ -5,6 +5,7 @@ mod group;
 mod http;
 mod kubernetes;
 mod local;
+mod ssh;
 
 use super::fields::{At, Section};
 use super::problem::suggest;
@@ -20,6 +21,7 @@ const KINDS: &[(&str, Reader)] = &[
     ("group", group::read),
     ("http", http::read),
     ("kubernetes", kubernetes::read),
+    ("ssh", ssh::read),
 ];
 
 /// Reads the executor of a target. After a problem the result is of no use and nobody gets to see it.

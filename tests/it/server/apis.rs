@@ -55,7 +55,7 @@ version = {{ type = "string", required = true, description = "which version" }}
     )
 }
 
-fn task(intent: &str, inputs: Value) -> Value {
+fn task(intent: &str, inputs: &Value) -> Value {
     json!({"project_name": "shop", "goal": "do it", "target_ref": "the shop", "execution_intent": intent, "inputs": inputs})
 }
 
@@ -80,13 +80,13 @@ async fn an_intent_becomes_a_request(place: &mut Place) {
     let server = place.serve().await;
     let caller = server.caller();
     let refused = caller
-        .refused("submit_task", task("deploy", json!({"path": "/x"})))
+        .refused("submit_task", task("deploy", &json!({"path": "/x"})))
         .await;
     assert_eq!(refused["code"], "invalid_argument", "{refused}");
-    let planned = caller.ok("submit_task", task("deploy", json!({"app": "web"}))).await;
+    let planned = caller.ok("submit_task", task("deploy", &json!({"app": "web"}))).await;
     assert_eq!(planned["needs"][0]["code"], "parameter", "{planned}");
     let planned = caller
-        .ok("submit_task", task("deploy", json!({"app": "web", "version": "v1"})))
+        .ok("submit_task", task("deploy", &json!({"app": "web", "version": "v1"})))
         .await;
     assert_eq!(planned["plan"]["risk"], "high", "{planned}");
     let question = caller
@@ -116,7 +116,7 @@ async fn an_intent_becomes_a_request(place: &mut Place) {
     assert_eq!(names, ["response.json", "submitted.json"], "{result}");
     let answer = text(&result, "/artifacts/0/text");
     assert!(answer.contains("[secret]") && answer.contains("[private]"), "{answer}");
-    let checked = caller.ok("submit_task", task("check", json!({}))).await;
+    let checked = caller.ok("submit_task", task("check", &json!({}))).await;
     assert_eq!(checked["plan"]["risk"], "low", "{checked}");
     let (_, result) = caller.followed(&caller.start(&text(&checked, "/task_id")).await).await;
     assert_eq!(
@@ -156,7 +156,7 @@ async fn a_killed_server_goes_on_waiting_and_never_asks_twice(place: &mut Place)
     let mut executions = Vec::new();
     for app in ["web", "slow"] {
         let planned = caller
-            .ok("submit_task", task("run", json!({"app": app, "version": "v1"})))
+            .ok("submit_task", task("run", &json!({"app": app, "version": "v1"})))
             .await;
         executions.push(caller.start(&text(&planned, "/task_id")).await);
     }

@@ -47,7 +47,7 @@ fn parameter(section: &Section<'_, '_>) -> HttpParameter {
     let description = section.required("description", "\"what it is for, in words\"");
     let values = words::plain(section.texts("values"));
     let source = section.source();
-    if (kind == HttpParameterType::Enum) != !values.is_empty() && kind != HttpParameterType::List {
+    if (kind == HttpParameterType::Enum) == values.is_empty() && kind != HttpParameterType::List {
         source.problem(
             section.at(),
             "values belong to the types enum and list, and enum needs them",

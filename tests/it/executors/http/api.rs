@@ -1,6 +1,7 @@
 //! An API of the tests' own: it counts what it is asked and answers what a test says, over TLS or without, byte for
 //! byte, so that it can also be slow, break off and lie.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
@@ -224,7 +225,7 @@ async fn write(stream: &mut (impl AsyncWrite + Unpin), reply: Reply) -> std::io:
         Reply::Large(size) => {
             let head = format!("HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: {size}\r\n\r\n");
             stream.write_all(head.as_bytes()).await?;
-            let block: Vec<u8> = (0..251 * 1024).map(|place| (place % 251) as u8).collect();
+            let block: Vec<u8> = (0..=250).cycle().take(251 * 1024).collect();
             let mut left = size;
             while left > 0 {
                 let part = left.min(block.len());
@@ -308,25 +309,20 @@ pub enum Clients {
 
 /// Addresses of names, which a test may change.
 #[derive(Clone, Default)]
-pub struct Book(Arc<Mutex<Vec<(String, Vec<std::net::IpAddr>)>>>);
+pub struct Book(Arc<Mutex<BTreeMap<String, Vec<std::net::IpAddr>>>>);
 
 impl Book {
     /// From now on the name leads there.
     pub fn put(&self, name: &str, addresses: &[&str]) {
         let addresses = addresses.iter().map(|text| text.parse().expect("an address")).collect();
         let mut book = self.0.lock().expect("no panic");
-        book.retain(|(known, _)| known != name);
-        book.push((name.to_owned(), addresses));
+        book.insert(name.to_owned(), addresses);
     }
 
     pub fn names(&self) -> clawhand::executors::http::Names {
         let book = self.clone();
         Arc::new(move |name| {
-            let book = book.0.lock().expect("no panic");
-            let found = book
-                .iter()
-                .find(|(known, _)| *known == name)
-                .map(|(_, found)| found.clone());
+            let found = book.0.lock().expect("no panic").get(&name).cloned();
             Box::pin(async move { found.ok_or_else(|| std::io::Error::other("no such name in the book")) })
         })
     }

@@ -83,6 +83,12 @@ async fn a_name_that_changes_where_it_leads_gains_nothing() {
         }
     })
     .await;
+    let other = TcpListener::bind(("127.0.0.2", api.address.port()))
+        .await
+        .expect("binds");
+    let other = Api::on(other, Some(trust.acceptor("api.test", Clients::Anybody)), |_, _| {
+        Reply::Json(200, json!({"state": "done"}))
+    });
     let operations = r#"
 [executor.operations.job]
 intents = ["run"]
@@ -98,6 +104,7 @@ poll = { pointer = "/url", until = { pointer = "/state", equals = "done" } }
     );
     let (log, state) = rig.run(&block(&executor, operations), "job", json!({})).await;
     assert!(matches!(state, AttemptState::Lost(_)), "{state:?}: {log}");
+    assert!(other.seen().is_empty());
     assert_eq!(api.asked(), ["POST /jobs"]);
 }
 
@@ -126,7 +133,9 @@ async fn redirects_lead_only_to_listed_hosts_and_allowed_addresses() {
     assert_eq!(report(&state).exit_code, Some(1));
     assert!(other.seen().is_empty());
     let listed = format!("redirect_hosts = [\"files.test:{}\"]", other.address.port());
-    // Listed, and its address is not allowed.
+    // Listed, and its address is not allowed, though somebody would answer there.
+    let elsewhere = TcpListener::bind(("127.0.0.3", other.address.port())).await;
+    let elsewhere = Api::on(elsewhere.expect("binds"), None, |_, _| fine());
     rig.book.put("files.test", &["127.0.0.3"]);
     let (_, state) = rig
         .run(
@@ -136,7 +145,7 @@ async fn redirects_lead_only_to_listed_hosts_and_allowed_addresses() {
         )
         .await;
     assert!(matches!(state, AttemptState::Lost(_)), "{state:?}");
-    assert!(other.seen().is_empty());
+    assert!(other.seen().is_empty() && elsewhere.seen().is_empty());
     // Listed and allowed: it gets the request, and none of the credentials.
     rig.book.put("files.test", &["127.0.0.1"]);
     let (log, state) = rig
@@ -289,7 +298,7 @@ async fn a_token_is_fetched_once_and_anew_when_it_is_refused() {
         ]
     );
     let asked = api.seen()[0].clone();
-    let body = String::from_utf8(asked.body.clone()).expect("text");
+    let body = String::from_utf8(asked.body).expect("text");
     assert!(
         body.contains("grant_type=client_credentials") && body.contains("scope=deploy+read"),
         "{body}"
@@ -392,4 +401,24 @@ async fn a_probe_tells_what_is_wrong_apart() {
     let nowhere = block("base_url = \"https://nowhere.test\"", GET);
     let nowhere = told(rig.executor(&nowhere).probe().await.expect_err("refused"));
     assert!(nowhere.contains("name can't be found"), "{nowhere}");
+}
+
+#[tokio::test]
+async fn what_may_have_been_done_is_never_called_not_started() {
+    let gate = Gate::new();
+    let held = gate.clone();
+    let api = Api::start(None, move |_, _| Reply::After(held.clone(), Box::new(fine()))).await;
+    let rig = Rig::new();
+    let mut block = plain(&api, &GET.replace("GET", "PUT"));
+    block.outage = Duration::from_millis(200);
+    let executor = rig.executor(&block);
+    let handle = rig.start(&executor, &call("get", json!({}))).await;
+    api.until(1).await;
+    // It breaks off, and from then on nobody listens.
+    drop(api);
+    let (log, state) = end_of(&executor, &handle).await;
+    assert!(
+        matches!(&state, AttemptState::Lost(why) if why.contains("earlier request")),
+        "{state:?}: {log}"
+    );
 }

@@ -1,0 +1,154 @@
+//! The same task on another kind of target: the same result, and no word of where it ran.
+
+use std::path::Path;
+
+use base64::Engine as _;
+use serde_json::{Value, json};
+
+use super::caller::{Caller, text};
+use super::place::Place;
+
+const HEAD: &str = r#"
+name = "vault-staging"
+description = "Staging environment of Vault"
+intents = ["install_and_test"]
+"#;
+
+/// A kind of target: its tables for the target file, and the texts that tell where it is.
+pub struct Kind {
+    pub tables: String,
+    pub private: Vec<String>,
+}
+
+/// Runs the README's task on clawhand's own machine and on `kind`, each through a server of its own.
+pub async fn gives_what_a_local_one_gives(kind: &Kind) {
+    let wheels = std::env::var("CLAWHAND_TEST_WHEELS").expect("tests/run.sh names the wheels");
+    let place = Place::on_sqlite();
+    // Where every user can read them.
+    let folder = place.folder().join("wheels");
+    std::fs::create_dir(&folder).expect("made");
+    for wheel in std::fs::read_dir(&wheels).expect("lists").flatten() {
+        std::fs::copy(wheel.path(), folder.join(wheel.file_name())).expect("copied");
+    }
+    let local = Kind {
+        tables: format!(
+            "[executor]\nkind = \"local\"\nread_paths = [{folder:?}]\n\
+             [environment]\nPIP_NO_INDEX = \"1\"\nPIP_FIND_LINKS = {folder:?}\n"
+        ),
+        private: vec![folder.display().to_string()],
+    };
+    let expected = result_on(place, &local).await;
+    assert_eq!(expected["state"], "succeeded", "{expected}");
+    assert_eq!(expected["tests"]["passed"], 15, "{expected}");
+    assert_eq!(result_on(Place::on_sqlite(), kind).await, expected);
+}
+
+/// The structured result without what differs from one time to the next.
+async fn result_on(place: Place, kind: &Kind) -> Value {
+    place.write_target("vault-staging.toml", &format!("{HEAD}\n{}", kind.tables));
+    let server = place.serve().await;
+    let caller = server.caller();
+    let execution = start(&caller).await;
+    let (log, mut result) = caller.followed(&execution).await;
+    assert_eq!(result["state"], "succeeded", "{result}\n{log}");
+    assert!(log.contains("rootdir: /workspace"), "{log}");
+    for artifact in result["artifacts"].as_array().expect("a list") {
+        let url = artifact["download_url"].as_str().expect("a link");
+        caller.fetched(caller.http.get(url)).await;
+    }
+    caller.refused("submit_task", json!({"project_name": "x", "goal": "x", "target_ref": "elsewhere", "execution_intent": "install_and_test"})).await;
+    for arguments in [["executions", "logs", &execution], ["executions", "show", &execution]] {
+        place.ok(&arguments).await;
+    }
+    server.stop().await;
+    let seen = place.seen.all().join("\n");
+    for private in &kind.private {
+        assert!(!seen.contains(private), "a caller saw {private:?}");
+    }
+    place.end().await;
+    settle(&mut result);
+    result
+}
+
+async fn start(caller: &Caller) -> String {
+    let ask = json!({
+        "project_name": "vault-cert-client", "goal": "Test Python client against staging",
+        "target_ref": "vault-staging", "execution_intent": "install_and_test",
+    });
+    let task = text(&caller.ok("submit_task", ask).await, "/task_id");
+    let project = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/vault-cert-client");
+    let content = base64::engine::general_purpose::STANDARD.encode(packed(&project));
+    let ask = json!({"task_id": task, "name": "vault-cert-client.tar.gz", "content_base64": content});
+    caller.ok("upload_artifact", ask).await;
+    caller.start(&task).await
+}
+
+/// A folder as a .tar.gz; the caches that another test may have left in it stay out.
+fn packed(folder: &Path) -> Vec<u8> {
+    let mut tar = tar::Builder::new(flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast()));
+    let mut todo = vec![folder.to_path_buf()];
+    while let Some(next) = todo.pop() {
+        for entry in std::fs::read_dir(&next).expect("lists").flatten() {
+            let path = entry.path();
+            if path.ends_with("__pycache__") || path.extension().is_some_and(|ending| ending == "pyc") {
+                continue;
+            }
+            if path.is_dir() {
+                todo.push(path);
+            } else {
+                let name = path.strip_prefix(folder).expect("is below it");
+                tar.append_path_with_name(&path, name).expect("appends");
+            }
+        }
+    }
+    tar.into_inner().expect("finishes").finish().expect("finishes")
+}
+
+/// Takes out ids, times, and what depends on them.
+fn settle(value: &mut Value) {
+    match value {
+        Value::Object(fields) => {
+            for varying in ["execution_id", "task_id", "duration_ms", "uri", "download_url", "download_expires_at", "digest", "size"] {
+                fields.remove(varying);
+            }
+            fields.retain(|name, _| !name.ends_with("_at"));
+            fields.values_mut().for_each(settle);
+        }
+        Value::Array(items) => items.iter_mut().for_each(settle),
+        _ => {}
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_docker_target_gives_what_a_local_one_gives() {
+    let Ok(endpoint) = std::env::var("CLAWHAND_TEST_DOCKER") else {
+        return crate::executors::left_out("docker", "CLAWHAND_TEST_DOCKER names no daemon");
+    };
+    let image = std::env::var("CLAWHAND_TEST_PYTHON_IMAGE").expect("an image with Python");
+    let kind = Kind {
+        tables: format!(
+            "[executor]\nkind = \"docker\"\nendpoint = {endpoint:?}\nimage = {image:?}\npull = \"never\"\n\
+             [environment]\nPIP_NO_INDEX = \"1\"\nPIP_FIND_LINKS = \"/opt/wheels\"\n"
+        ),
+        private: vec![endpoint.replace("unix://", ""), image, "clawhand-exec".into(), "/clawhand/".into()],
+    };
+    gives_what_a_local_one_gives(&kind).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_kubernetes_target_gives_what_a_local_one_gives() {
+    let Ok(kubeconfig) = std::env::var("CLAWHAND_TEST_KUBECONFIG") else {
+        return crate::executors::left_out("kubernetes", "CLAWHAND_TEST_KUBECONFIG names no cluster");
+    };
+    let image = std::env::var("CLAWHAND_TEST_PYTHON_IMAGE").expect("an image with Python");
+    let helper = std::env::var("CLAWHAND_TEST_IMAGE").expect("an image with a shell");
+    let kind = Kind {
+        tables: format!(
+            "[executor]\nkind = \"kubernetes\"\nkubeconfig = {kubeconfig:?}\nnamespace = \"default\"\nimage = {image:?}\n\
+             helper_image = {helper:?}\npull_policy = \"Never\"\n\
+             [environment]\nPIP_NO_INDEX = \"1\"\nPIP_FIND_LINKS = \"/opt/wheels\"\n"
+        ),
+        private: vec![kubeconfig, image, helper, "namespace".into(), "127.0.0.1:6".into(), "/clawhand/".into()],
+    };
+    gives_what_a_local_one_gives(&kind).await;
+}
