@@ -23,6 +23,9 @@ mod tree;
 
 /// Says that a story is left out, which in CI none may be.
 pub fn left_out(system: &str, why: &str) {
-    assert!(std::env::var("CI").as_deref() != Ok("true"), "{system} is left out: {why}");
+    assert!(
+        std::env::var("CI").as_deref() != Ok("true"),
+        "{system} is left out: {why}"
+    );
     eprintln!("left out: {system}: {why}");
 }

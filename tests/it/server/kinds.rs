@@ -108,7 +108,16 @@ fn packed(folder: &Path) -> Vec<u8> {
 fn settle(value: &mut Value) {
     match value {
         Value::Object(fields) => {
-            for varying in ["execution_id", "task_id", "duration_ms", "uri", "download_url", "download_expires_at", "digest", "size"] {
+            for varying in [
+                "execution_id",
+                "task_id",
+                "duration_ms",
+                "uri",
+                "download_url",
+                "download_expires_at",
+                "digest",
+                "size",
+            ] {
                 fields.remove(varying);
             }
             fields.retain(|name, _| !name.ends_with("_at"));
@@ -130,7 +139,12 @@ async fn a_docker_target_gives_what_a_local_one_gives() {
             "[executor]\nkind = \"docker\"\nendpoint = {endpoint:?}\nimage = {image:?}\npull = \"never\"\n\
              [environment]\nPIP_NO_INDEX = \"1\"\nPIP_FIND_LINKS = \"/opt/wheels\"\n"
         ),
-        private: vec![endpoint.replace("unix://", ""), image, "clawhand-exec".into(), "/clawhand/".into()],
+        private: vec![
+            endpoint.replace("unix://", ""),
+            image,
+            "clawhand-exec".into(),
+            "/clawhand/".into(),
+        ],
     };
     gives_what_a_local_one_gives(&kind).await;
 }
@@ -148,7 +162,14 @@ async fn a_kubernetes_target_gives_what_a_local_one_gives() {
              helper_image = {helper:?}\npull_policy = \"Never\"\n\
              [environment]\nPIP_NO_INDEX = \"1\"\nPIP_FIND_LINKS = \"/opt/wheels\"\n"
         ),
-        private: vec![kubeconfig, image, helper, "namespace".into(), "127.0.0.1:6".into(), "/clawhand/".into()],
+        private: vec![
+            kubeconfig,
+            image,
+            helper,
+            "namespace".into(),
+            "127.0.0.1:6".into(),
+            "/clawhand/".into(),
+        ],
     };
     gives_what_a_local_one_gives(&kind).await;
 }

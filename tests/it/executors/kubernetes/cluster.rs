@@ -53,7 +53,10 @@ impl Breakable {
         let alone = CLUSTER.clone().write_owned().await;
         let namespace = make().await?;
         let Ok(folder) = std::env::var("CLAWHAND_TEST_CLUSTER") else {
-            left_out("outages of a cluster", "its parts can't be ended (CLAWHAND_TEST_CLUSTER)");
+            left_out(
+                "outages of a cluster",
+                "its parts can't be ended (CLAWHAND_TEST_CLUSTER)",
+            );
             return None;
         };
         Some(Self {
