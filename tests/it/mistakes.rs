@@ -120,6 +120,30 @@ const IN_TARGETS: &[(&str, &str, &[&str])] = &[
         ],
     ),
     (
+        "kind = \"local\"",
+        "kind = \"docker\"\nendpoint = \"tcp://far.example:2375\"\npull = \"allways\"\nuser = \"0:0\"\nnetwork = \"host\"\n\
+         cpus = \"many\"\nimage = \"-v\"",
+        &[
+            "7:12: 'tcp://far.example:2375' would be used without TLS, and whoever can reach it is root there (add [executor.tls] with ca, cert and key, or use ssh://)",
+            "8:8: 'allways' is not a rule for pulling images (did you mean 'always'?)",
+            "9:8: steps never run as root (write user = \"1000:1000\" with the numbers of another user)",
+            "10:11: steps can't join the network 'host' (write network = \"NAME\" with the name of a network of the daemon, such as \"bridge\")",
+            "11:8: 'many' is not a number of processors (write cpus = \"2\" or cpus = \"0.5\"; at least \"0.01\")",
+            "12:9: '-v' can't be the name of an image (write NAME:TAG or NAME@sha256:...)",
+        ],
+    ),
+    (
+        "kind = \"local\"",
+        "kind = \"docker\"\nendpoint = \"docker.sock\"\nnetwork = true\ntls = { ca = \"ca.pem\", cert = \"/c\" }",
+        &[
+            "6:1: executor.image is missing (write image = \"registry.example/python:3.12\")",
+            "7:12: 'docker.sock' is not the endpoint of a daemon (write \"unix:///var/run/docker.sock\", \"tcp://HOST:2376\" or \"ssh://USER@HOST\")",
+            "8:1: network doesn't say which one (write network = \"NAME\" with the name of a network of the daemon, such as \"bridge\")",
+            "9:1: executor.tls.key is missing (write key = \"/absolute/path.pem\")",
+            "9:14: 'ca.pem' is not an absolute path (begin each path with '/')",
+        ],
+    ),
+    (
         "[executor]",
         "[limits]\ntimeout = 30\nmax_output = \"64\"\nmax_processes = 0\nmax_fil = \"1 MiB\"\n[executor]",
         &[

@@ -16,6 +16,11 @@ missing_packages() {
     command -v cc >/dev/null || echo build-essential
     python_complete || echo python3-venv
     postgres_folder >/dev/null || echo postgresql
+    # For containers and the images that they are made from; only root can start a daemon.
+    if [ "$(id -u)" = 0 ]; then
+        command -v dockerd >/dev/null || printf '%s\n' docker.io iptables
+        command -v debootstrap >/dev/null || echo debootstrap
+    fi
     [ -x /usr/sbin/sshd ] || echo openssh-server
     command -v ssh >/dev/null || echo openssh-client
     command -v busybox >/dev/null || echo busybox-static

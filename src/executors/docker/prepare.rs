@@ -117,12 +117,9 @@ impl DockerExecutor {
         while let Some(progress) = pulling.next().await {
             let failed = match progress {
                 Ok(info) => info.error_detail.and_then(|detail| detail.message),
-                Err(error) => match Fault::of("pull the image", &error) {
-                    fault if matches!(fault.kind, Kind::Unreachable) && !fault.text.contains("registry") => {
-                        return Err(self.unanswered(fault));
-                    }
-                    fault => Some(fault.text),
-                },
+                // What the daemon answers is about the image or its registry; anything else is about the daemon.
+                Err(error @ bollard::errors::Error::DockerResponseServerError { .. }) => Some(error.to_string()),
+                Err(error) => return Err(self.unanswered(Fault::of("pull the image", &error))),
             };
             if let Some(why) = failed {
                 return Err(Fault::new(

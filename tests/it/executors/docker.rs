@@ -17,7 +17,7 @@ use super::suite_docker::{Daemon, container};
 
 #[tokio::test]
 async fn running_out_of_memory_is_told_apart() {
-    let Some(daemon) = Daemon::find() else { return };
+    let Some(daemon) = Daemon::find().await else { return };
     let run = Run::new(&daemon).await;
     let mut start = sh("x=0123456789abcdef; while :; do x=$x$x$x$x; done");
     start.limits.max_memory_bytes = Some(32 << 20);
@@ -30,7 +30,7 @@ async fn running_out_of_memory_is_told_apart() {
 
 #[tokio::test]
 async fn processes_are_counted() {
-    let Some(daemon) = Daemon::find() else { return };
+    let Some(daemon) = Daemon::find().await else { return };
     let run = Run::new(&daemon).await;
     let mut start = sh("n=0; while [ $n -lt 400 ]; do sleep 100 & n=$((n + 1)); done; echo all of them");
     start.limits.max_processes = Some(20);
@@ -46,7 +46,7 @@ async fn processes_are_counted() {
 
 #[tokio::test]
 async fn there_is_no_network_no_privilege_and_no_way_to_change_the_image() {
-    let Some(daemon) = Daemon::find() else { return };
+    let Some(daemon) = Daemon::find().await else { return };
     let run = Run::new(&daemon).await;
     let script = "ls /sys/class/net; grep -E '^(CapEff|CapBnd|NoNewPrivs):' /proc/self/status; id -u; id -g; \
         touch /bin/x 2>&1; cat /proc/self/cgroup | grep -c '[0-9a-f]\\{64\\}'; hostname";
@@ -69,7 +69,7 @@ async fn there_is_no_network_no_privilege_and_no_way_to_change_the_image() {
 
 #[tokio::test]
 async fn a_container_that_somebody_else_ends_is_lost_and_not_cancelled() {
-    let Some(daemon) = Daemon::find() else { return };
+    let Some(daemon) = Daemon::find().await else { return };
     let run = Run::new(&daemon).await;
     let lost = async |handle: &Handle| match follow(&*run.executor, handle).await.1 {
         AttemptState::Lost(_) => {}
@@ -77,32 +77,32 @@ async fn a_container_that_somebody_else_ends_is_lost_and_not_cancelled() {
     };
     let stopped = run.start(&sh("echo begun; sleep 1000")).await;
     run.until_printed(&stopped, "begun").await;
+    let name = container(&stopped);
     let stop = daemon
         .docker
-        .stop_container(&container(&stopped), None::<StopContainerOptions>);
+        .stop_container(&name, None::<StopContainerOptions>);
     stop.await.expect("stops");
     lost(&stopped).await;
 
     let removed = run.start(&sh("echo begun; sleep 1000")).await;
     run.until_printed(&removed, "begun").await;
     let options = RemoveContainerOptionsBuilder::default().force(true).build();
-    let remove = daemon.docker.remove_container(&container(&removed), Some(options));
+    let name = container(&removed);
+    let remove = daemon.docker.remove_container(&name, Some(options));
     remove.await.expect("removes");
     lost(&removed).await;
-    // A start of the same attempt finds out that it was started, and doesn't do it again.
-    let again = run.start(&sh("true")).await;
-    run.end_of(&again).await;
     run.over(&daemon).await;
 }
 
 #[tokio::test]
 async fn a_container_removed_after_its_end_has_ended_all_the_same() {
-    let Some(daemon) = Daemon::find() else { return };
+    let Some(daemon) = Daemon::find().await else { return };
     let mut run = Run::new(&daemon).await;
     let handle = run.start(&sh("echo said; exit 7")).await;
     run.end_of(&handle).await;
     let options = RemoveContainerOptionsBuilder::default().force(true).build();
-    let remove = daemon.docker.remove_container(&container(&handle), Some(options));
+    let name = container(&handle);
+    let remove = daemon.docker.remove_container(&name, Some(options));
     remove.await.expect("removes");
     run.executor = daemon.executor();
     let (output, report) = run.end_of(&handle).await;
@@ -112,7 +112,7 @@ async fn a_container_removed_after_its_end_has_ended_all_the_same() {
 
 #[tokio::test]
 async fn what_was_made_and_never_started_is_started_once() {
-    let Some(daemon) = Daemon::find() else { return };
+    let Some(daemon) = Daemon::find().await else { return };
     let run = Run::new(&daemon).await;
     let start = sh("echo line >> count; wc -l < count");
     // As a clawhand leaves it that is killed between making the container and starting it.
@@ -143,7 +143,7 @@ async fn what_was_made_and_never_started_is_started_once() {
 
 #[tokio::test]
 async fn a_stranger_with_the_name_of_an_attempt_is_left_alone() {
-    let Some(daemon) = Daemon::find() else { return };
+    let Some(daemon) = Daemon::find().await else { return };
     let run = Run::new(&daemon).await;
     let start = sh("true");
     let name = format!("clawhand-{}", start.attempt);
@@ -166,7 +166,7 @@ async fn a_stranger_with_the_name_of_an_attempt_is_left_alone() {
 
 #[tokio::test]
 async fn a_daemon_that_is_away_for_some_seconds_costs_no_line() {
-    let Some(daemon) = Daemon::find() else { return };
+    let Some(daemon) = Daemon::find_alone().await else { return };
     let Ok(file) = std::env::var("CLAWHAND_TEST_DOCKER_PID") else {
         return;
     };
@@ -201,7 +201,7 @@ async fn a_daemon_that_is_away_for_some_seconds_costs_no_line() {
 
 #[tokio::test]
 async fn a_cancel_without_grace_does_not_wait() {
-    let Some(daemon) = Daemon::find() else { return };
+    let Some(daemon) = Daemon::find().await else { return };
     let run = Run::new(&daemon).await;
     let mut start = sh("trap '' TERM; echo begun; while :; do sleep 1; done");
     start.grace = Duration::from_secs(1000);
@@ -215,7 +215,7 @@ async fn a_cancel_without_grace_does_not_wait() {
 
 #[tokio::test]
 async fn an_operator_reads_what_is_wrong() {
-    let Some(daemon) = Daemon::find() else { return };
+    let Some(daemon) = Daemon::find().await else { return };
     let block = |change: &dyn Fn(&mut DockerBlock)| {
         let mut block = daemon.block();
         change(&mut block);
@@ -266,7 +266,7 @@ async fn an_operator_reads_what_is_wrong() {
 
 #[tokio::test]
 async fn an_image_that_cannot_be_pulled_refuses_the_execution() {
-    let Some(daemon) = Daemon::find() else { return };
+    let Some(daemon) = Daemon::find().await else { return };
     let executor = daemon.with(DockerBlock {
         pull: PullPolicy::Missing,
         image: "127.0.0.1:1/none:1".to_owned(),
@@ -280,11 +280,12 @@ async fn an_image_that_cannot_be_pulled_refuses_the_execution() {
 
 #[tokio::test]
 async fn the_supervisor_ended_from_outside_is_a_loss() {
-    let Some(daemon) = Daemon::find() else { return };
+    let Some(daemon) = Daemon::find().await else { return };
     let run = Run::new(&daemon).await;
     let handle = run.start(&attempt(&["sleep", "1000"])).await;
     let options = KillContainerOptionsBuilder::default().signal("SIGKILL").build();
-    let kill = daemon.docker.kill_container(&container(&handle), Some(options));
+    let name = container(&handle);
+    let kill = daemon.docker.kill_container(&name, Some(options));
     kill.await.expect("kills");
     let state = follow(&*run.executor, &handle).await.1;
     assert!(matches!(state, AttemptState::Lost(_)), "{state:?}");

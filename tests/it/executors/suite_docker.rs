@@ -9,20 +9,41 @@ use bollard::query_parameters::{InspectContainerOptions, ListContainersOptionsBu
 use clawhand::domain::target::{DockerBlock, PullPolicy};
 use clawhand::domain::{Clock, ExecutionId, UnixMs};
 use clawhand::executors::{DockerExecutor, Executor, Handle};
+use tokio::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use super::rig::processes_of;
 use super::suite::{System, keeps_the_contract};
+
+/// Held by whoever needs the daemon, and alone by who takes it away for a while.
+static AWAY: RwLock<()> = RwLock::const_new(());
 
 /// The daemon of this test run.
 pub struct Daemon {
     pub docker: Docker,
     pub endpoint: String,
     scratch: tempfile::TempDir,
+    _shared: Option<RwLockReadGuard<'static, ()>>,
+    _alone: Option<RwLockWriteGuard<'static, ()>>,
 }
 
 impl Daemon {
     /// Nothing where there is none; in CI that is a failure.
-    pub fn find() -> Option<Self> {
+    pub async fn find() -> Option<Self> {
+        Some(Self {
+            _shared: Some(AWAY.read().await),
+            ..Self::connect()?
+        })
+    }
+
+    /// The same, with nobody else at it.
+    pub async fn find_alone() -> Option<Self> {
+        Some(Self {
+            _alone: Some(AWAY.write().await),
+            ..Self::connect()?
+        })
+    }
+
+    fn connect() -> Option<Self> {
         let Ok(endpoint) = std::env::var("CLAWHAND_TEST_DOCKER") else {
             assert!(std::env::var("CI").is_err(), "CLAWHAND_TEST_DOCKER is not set");
             eprintln!("left out: CLAWHAND_TEST_DOCKER is not set; tests/run.sh starts a daemon");
@@ -41,6 +62,8 @@ impl Daemon {
             .expect("connects"),
             endpoint,
             scratch: tempfile::tempdir().expect("makes a folder"),
+            _shared: None,
+            _alone: None,
         })
     }
 
@@ -119,4 +142,4 @@ impl System for Daemon {
     }
 }
 
-keeps_the_contract!(async { Daemon::find() });
+keeps_the_contract!(async { Daemon::find().await });

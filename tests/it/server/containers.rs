@@ -6,7 +6,7 @@ use super::place::Place;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_task_of_the_readme_runs_in_a_container() {
-    let Some(daemon) = crate::executors::suite_docker::Daemon::find() else {
+    let Some(daemon) = crate::executors::suite_docker::Daemon::find().await else {
         return;
     };
     let place = Place::on_sqlite();
