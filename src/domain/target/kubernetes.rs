@@ -108,13 +108,8 @@ impl KubernetesBlock {
         texts.extend(self.image_pull_secrets.iter().cloned());
         texts.extend(self.node_selector.values().filter(|value| value.len() > 5).cloned());
         // Words that everybody uses must stay readable; an address in the cluster tells the namespace all the same.
-        texts.extend(
-            [&self.context, &self.service_account]
-                .into_iter()
-                .flatten()
-                .cloned()
-                .filter(|text| is_telling(text)),
-        );
+        let names = [&self.context, &self.service_account].into_iter().flatten();
+        texts.extend(names.filter(|name| is_telling(name)).cloned());
         texts.push(format!("{}.svc", self.namespace));
         texts.extend(is_telling(&self.namespace).then(|| self.namespace.clone()));
         texts

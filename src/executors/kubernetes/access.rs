@@ -20,7 +20,10 @@ const CONNECT_MAX: Duration = Duration::from_secs(5);
 
 /// One client for each kubeconfig and context, made anew when the file changes.
 #[derive(Default)]
-pub(super) struct Clients(Mutex<HashMap<(Option<String>, Option<String>), (String, Client)>>);
+pub(super) struct Clients(Mutex<HashMap<Source, (String, Client)>>);
+
+/// A kubeconfig and a context of it, as far as the target names them.
+type Source = (Option<String>, Option<String>);
 
 /// The objects of one namespace.
 #[derive(Clone)]
@@ -64,7 +67,6 @@ impl Clients {
         }
         let mut config = config(block, &text).await?;
         config.connect_timeout = Some(CONNECT_MAX);
-        // Nobody between clawhand and the cluster that the kubeconfig doesn't name.
         let client = Client::try_from(config).map_err(|error| {
             ExecutorError::Refused(format!("the cluster's configuration can't be used: {}", chain(&error)))
         })?;

@@ -81,7 +81,7 @@ impl KubernetesExecutor {
             order: 0,
         };
         access.make_job(&objects::job(&wanted)?).await?;
-        let pod = self.until_up(&access, &name).await?.map_err(refused)?;
+        let pod = self.until_up(&access, &name).await?.map_err(|why| refused(&why))?;
         let source: Source = Box::pin(tokio::fs::File::from_std(packed));
         bring(&access, &pod, source).await?;
         match access.advance(&name, State::New, State::Ended).await? {
@@ -275,7 +275,7 @@ impl Access {
     }
 }
 
-fn refused(why: Hindrance) -> ExecutorError {
+fn refused(why: &Hindrance) -> ExecutorError {
     ExecutorError::Refused(format!("{}: {}", why.words, why.detail))
 }
 

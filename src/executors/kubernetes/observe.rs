@@ -13,7 +13,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Status;
 use kube::ResourceExt as _;
 use kube::api::AttachedProcess;
 use tokio::io::{AsyncRead, AsyncReadExt as _};
-use tokio_util::task::AbortOnDropHandle;
+use tokio::task::JoinSet;
 
 use super::KubernetesExecutor;
 use super::access::Access;
@@ -83,7 +83,7 @@ const LOOK_MIN: Duration = Duration::from_secs(2);
 #[derive(Default)]
 pub(super) struct Live {
     /// Brings the workspace into the pod, which may take longer than a look.
-    releasing: Option<AbortOnDropHandle<Result<(), ExecutorError>>>,
+    releasing: Option<JoinSet<Result<(), ExecutorError>>>,
     reading: Option<Reading>,
 }
 
@@ -174,11 +174,14 @@ impl KubernetesExecutor {
         let execution = execution_of(handle)?;
         let releasing = live.releasing.get_or_insert_with(|| {
             let (executor, attempt) = (self.clone(), handle.attempt);
-            AbortOnDropHandle::new(tokio::spawn(async move { executor.release(execution, attempt).await }))
+            JoinSet::from_iter([async move { executor.release(execution, attempt).await }])
         });
-        let released = releasing.await;
+        let released = releasing.join_next().await;
         live.releasing = None;
-        released.unwrap_or_else(|error| Err(ExecutorError::Unreachable(format!("a transfer ended early: {error}"))))
+        match released {
+            Some(Ok(released)) => released,
+            _ => Err(ExecutorError::Unreachable("a transfer ended early".to_owned())),
+        }
     }
 
     /// Begins to read the output of a step that was let go. Of one whose end is known, all is read at once.
@@ -235,6 +238,14 @@ impl KubernetesExecutor {
             }
             (GONE, _) => without_word(ended_step(&access, &name).await?.as_ref()),
             (code, _) => {
+                // Who keeps the volume may have been ended from outside, and all of the pod with it.
+                let pod = ended_step(&access, &name).await?;
+                if let Standing::Over(over) = pods::standing(pod.as_ref()) {
+                    return Ok(Some(Observation {
+                        output,
+                        state: lost(&over),
+                    }));
+                }
                 return Err(ExecutorError::Unreachable(format!(
                     "the output can't be read: exit code {code}, {said}"
                 )));
@@ -347,11 +358,9 @@ fn is_out_of_memory(pod: Option<&Pod>) -> bool {
     ended.is_some_and(|ended| ended.reason.as_deref() == Some("OOMKilled"))
 }
 
-fn out_of_memory(report: ExitReport) -> ExitReport {
-    ExitReport {
-        exec_error: Some("it ran out of memory".to_owned()),
-        ..report
-    }
+fn out_of_memory(mut report: ExitReport) -> ExitReport {
+    report.exec_error = Some("it ran out of memory".to_owned());
+    report
 }
 
 fn lost(over: &Over) -> AttemptState {

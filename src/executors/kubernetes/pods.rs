@@ -70,9 +70,12 @@ pub(super) fn standing(pod: Option<&Pod>) -> Standing {
     if phase == "Failed" || phase == "Succeeded" || pod.metadata.deletion_timestamp.is_some() {
         return over(pod);
     }
+    let mut passing = None;
     for name in [STEP, KEEP] {
-        if let Some(hindrance) = state(pod, name).as_ref().and_then(container) {
-            return Standing::Hindered(hindrance);
+        match state(pod, name).as_ref().and_then(container) {
+            Some((hindrance, Lasts::ForGood)) => return Standing::Hindered(hindrance),
+            Some((hindrance, Lasts::Perhaps)) => passing = Some(hindrance),
+            None => {}
         }
     }
     let wanted = pod.spec.as_ref().map_or(0, |spec| spec.containers.len());
@@ -89,7 +92,7 @@ pub(super) fn standing(pod: Option<&Pod>) -> Standing {
         .map(|condition| Hindrance::new(NO_NODE, condition.message.unwrap_or_default()))
         .next();
     let slow = || Hindrance::new(NO_CONTAINER, "its containers did not come up in time");
-    Standing::Coming(Some(hindrance.unwrap_or_else(slow)))
+    Standing::Coming(Some(passing.or(hindrance).unwrap_or_else(slow)))
 }
 
 fn over(pod: &Pod) -> Standing {
@@ -114,25 +117,34 @@ fn disrupted(pod: &Pod) -> bool {
         .any(|condition| condition.type_ == "DisruptionTarget" && condition.status == "True")
 }
 
-/// What keeps a container from running for good.
-fn container(state: &ContainerState) -> Option<Hindrance> {
+/// Whether what keeps a container from running may pass.
+enum Lasts {
+    ForGood,
+    Perhaps,
+}
+
+/// What keeps a container from running.
+fn container(state: &ContainerState) -> Option<(Hindrance, Lasts)> {
     if let Some(waiting) = &state.waiting {
         let reason = waiting.reason.clone().unwrap_or_default();
         let detail = format!("{reason}: {}", waiting.message.clone().unwrap_or_default());
         return match reason.as_str() {
             "ImagePullBackOff" | "ErrImageNeverPull" | "InvalidImageName" | "ImageInspectError" => {
-                Some(Hindrance::new(PULL, detail))
+                Some((Hindrance::new(PULL, detail), Lasts::ForGood))
             }
-            "CreateContainerError" | "RunContainerError" => Some(Hindrance::new(NO_CONTAINER, detail)),
+            "ErrImagePull" => Some((Hindrance::new(PULL, detail), Lasts::Perhaps)),
+            "CreateContainerError" | "RunContainerError" => {
+                Some((Hindrance::new(NO_CONTAINER, detail), Lasts::ForGood))
+            }
+            // Its secret may only just have been made.
+            "CreateContainerConfigError" => Some((Hindrance::new(NO_CONTAINER, detail), Lasts::Perhaps)),
             _ => None,
         };
     }
     let ended = state.terminated.as_ref()?;
     let detail = ended.message.clone().or(ended.reason.clone()).unwrap_or_default();
-    Some(Hindrance::new(
-        NO_CONTAINER,
-        format!("{detail} (exit code {})", ended.exit_code),
-    ))
+    let detail = format!("{detail} (exit code {})", ended.exit_code);
+    Some((Hindrance::new(NO_CONTAINER, detail), Lasts::ForGood))
 }
 
 /// The state of one of a pod's containers.

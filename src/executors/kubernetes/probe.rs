@@ -66,7 +66,10 @@ impl KubernetesExecutor {
                     .map_err(|error| ExecutorError::Refused(format!("a review can't be asked for: {error}")))?;
                 let params = PostParams::default();
                 let answer = asked("ask for clawhand's rights", reviews.create(&params, &review)).await;
-                let allowed = answer.map_err(unanswered)?.status.is_some_and(|status| status.allowed);
+                let allowed = answer
+                    .map_err(|error| unanswered(&error))?
+                    .status
+                    .is_some_and(|status| status.allowed);
                 if !allowed {
                     let name = [resource, subresource].join("/");
                     missing.push(format!("{verb} {}", name.trim_end_matches('/')));
@@ -117,7 +120,7 @@ impl KubernetesExecutor {
         let workspace = self
             .prepare(execution, &[])
             .await
-            .map_err(|error| hinted(error.to_string()))?;
+            .map_err(|error| hinted(&error.to_string()))?;
         let start = StartAttempt {
             attempt: AttemptId::random(),
             argv: vec!["sh".to_owned(), "-c".to_owned(), questions()],
@@ -143,9 +146,9 @@ impl KubernetesExecutor {
                 AttemptState::NeverStarted(_) => {
                     let job = self.access().await?.job(&objects::attempt_name(start.attempt)).await?;
                     let why = job.as_ref().map(hindrance).unwrap_or_default();
-                    return Err(hinted(format!("{}: {}", why.words, why.detail)));
+                    return Err(hinted(&format!("{}: {}", why.words, why.detail)));
                 }
-                other => return Err(hinted(format!("a step that looks for tools ended as {other:?}"))),
+                other => return Err(hinted(&format!("a step that looks for tools ended as {other:?}"))),
             }
         }
     }
@@ -188,7 +191,7 @@ fn questions() -> String {
     script
 }
 
-fn unanswered(error: ExecutorError) -> Trouble {
+fn unanswered(error: &ExecutorError) -> Trouble {
     let text = error.to_string();
     let hint = match () {
         () if text.contains("Unauthorized") => {
@@ -200,7 +203,7 @@ fn unanswered(error: ExecutorError) -> Trouble {
     Trouble::new(text, hint)
 }
 
-fn hinted(text: String) -> Trouble {
+fn hinted(text: &str) -> Trouble {
     let hints = [
         (
             pods::PULL,
@@ -221,7 +224,7 @@ fn hinted(text: String) -> Trouble {
     ];
     let hint = hints.into_iter().find(|(words, _)| text.contains(words));
     Trouble::new(
-        text.clone(),
+        text,
         hint.map_or("see the operator's log and the events of the namespace", |(_, hint)| {
             hint
         }),

@@ -4,3 +4,4 @@ pub mod cluster;
 mod hindrances;
 mod outages;
 mod rights;
+mod target;

@@ -77,6 +77,7 @@ async fn a_verb_less_does_not() {
             let resource = rule["resources"][0].as_str().expect("is a name");
             let mut fewer = rules.clone();
             fewer[index]["verbs"] = verbs.iter().filter(|other| **other != *verb).cloned().collect();
+            fewer.retain(|rule| rule["verbs"] != json!([]));
             let name = format!("without-{verb}-{}", resource.replace('/', "-"));
             let executor = with(&system, &name, &fewer).await;
             let execution = ExecutionId::random();

@@ -28,7 +28,11 @@ pub async fn the_environment_is_what_was_given_and_nothing_else(system: &dyn Sys
     for name in ["PWD", "OLDPWD", "SHLVL", "_"] {
         found.remove(name);
     }
-    assert_eq!(found.remove("GIVEN"), Some("two\nlines; $(not run) 'quoted' \\"));
+    assert_eq!(
+        found.remove("GIVEN"),
+        Some("two\nlines; $(not run) 'quoted' \\"),
+        "{text}"
+    );
     assert_eq!(found.remove("LANG"), Some("de_DE.UTF-8"));
     assert_eq!(found.remove("TOKEN"), Some("s3cret'value"));
     assert_eq!(
