@@ -85,16 +85,17 @@ async fn a_gibibyte_takes_the_supervisor_little_memory() {
     let started = std::fs::read_to_string(Path::new(&handle.place).join("started")).expect("reads");
     let started: serde_json::Value = serde_json::from_str(&started).expect("is JSON");
     let status = std::fs::read_to_string(format!("/proc/{}/status", started["supervisor"]["pid"])).expect("lives");
-    let peak = status
-        .lines()
-        .find_map(|line| line.strip_prefix("VmHWM:"))
-        .expect("has a peak");
-    let peak: u64 = peak.trim().trim_end_matches(" kB").parse().expect("is a number");
+    let kibibytes = |name: &str| {
+        let line = status.lines().find_map(|line| line.strip_prefix(name)).expect("has it");
+        line.trim().trim_end_matches(" kB").parse::<u64>().expect("is a number")
+    };
+    // Without the program's own file, of which a build without optimization maps a lot.
+    let peak = kibibytes("VmHWM:").saturating_sub(kibibytes("RssFile:"));
     drop(gate);
     let (output, report) = rig.end_of(&handle).await;
     assert_eq!(report.output_dropped, (1 << 30) - (1 << 20));
     assert!(output.len() < (1 << 20) + 100);
-    assert!(peak < 32 * 1024, "the supervisor took {peak} KiB");
+    assert!(peak < 16 * 1024, "the supervisor took {peak} KiB");
 }
 
 #[tokio::test]

@@ -25,7 +25,7 @@ struct Kind {
 
 /// The wheels that the task installs, where every user can read them.
 fn wheels() -> tempfile::TempDir {
-    let from = std::env::var("CLAWHAND_TEST_WHEELS").expect("tests/run.sh names the wheels");
+    let from = crate::executors::variable("CLAWHAND_TEST_WHEELS").expect("tests/run.sh names the wheels");
     let folder = tempfile::tempdir().expect("made");
     std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o755)).expect("sets the mode");
     for wheel in std::fs::read_dir(from).expect("lists").flatten() {
@@ -173,7 +173,7 @@ async fn an_ssh_target_gives_what_a_local_one_gives() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_docker_target_gives_what_a_local_one_gives() {
     let Some(daemon) = Daemon::find().await else { return };
-    let image = std::env::var("CLAWHAND_TEST_PYTHON_IMAGE").expect("an image with Python");
+    let image = crate::executors::variable("CLAWHAND_TEST_PYTHON_IMAGE").expect("an image with Python");
     let endpoint = &daemon.endpoint;
     let kind = Kind {
         tables: format!(
@@ -193,13 +193,15 @@ async fn a_docker_target_gives_what_a_local_one_gives() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_kubernetes_target_gives_what_a_local_one_gives() {
-    let Ok(kubeconfig) = std::env::var("CLAWHAND_TEST_KUBECONFIG") else {
+    let Some(kubeconfig) = crate::executors::variable("CLAWHAND_TEST_KUBECONFIG") else {
         return crate::executors::left_out("kubernetes", "CLAWHAND_TEST_KUBECONFIG names no cluster");
     };
-    let image = std::env::var("CLAWHAND_TEST_PYTHON_IMAGE").expect("an image with Python");
-    let helper = std::env::var("CLAWHAND_TEST_IMAGE").expect("an image with a shell");
+    let image = crate::executors::variable("CLAWHAND_TEST_PYTHON_IMAGE").expect("an image with Python");
+    let helper = crate::executors::variable("CLAWHAND_TEST_IMAGE").expect("an image with a shell");
     let config = std::fs::read_to_string(&kubeconfig).expect("reads");
-    let server = config.lines().find_map(|line| line.trim().strip_prefix("server: https://"));
+    let server = config
+        .lines()
+        .find_map(|line| line.trim().strip_prefix("server: https://"));
     let kind = Kind {
         tables: format!(
             "[executor]\nkind = \"kubernetes\"\nkubeconfig = {kubeconfig:?}\nnamespace = \"default\"\nimage = {image:?}\n\

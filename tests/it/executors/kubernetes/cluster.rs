@@ -52,7 +52,7 @@ impl Breakable {
     pub async fn new() -> Option<Self> {
         let alone = CLUSTER.clone().write_owned().await;
         let namespace = make().await?;
-        let Ok(folder) = std::env::var("CLAWHAND_TEST_CLUSTER") else {
+        let Some(folder) = crate::executors::variable("CLAWHAND_TEST_CLUSTER") else {
             left_out(
                 "outages of a cluster",
                 "its parts can't be ended (CLAWHAND_TEST_CLUSTER)",
@@ -90,7 +90,7 @@ impl Breakable {
 
 async fn make() -> Option<InNamespace> {
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let Ok(kubeconfig) = std::env::var("CLAWHAND_TEST_KUBECONFIG") else {
+    let Some(kubeconfig) = crate::executors::variable("CLAWHAND_TEST_KUBECONFIG") else {
         left_out("kubernetes", "no cluster (CLAWHAND_TEST_KUBECONFIG)");
         return None;
     };
@@ -130,7 +130,7 @@ async fn make() -> Option<InNamespace> {
 }
 
 fn image(variable: &str, default: &str) -> String {
-    std::env::var(variable).unwrap_or_else(|_| default.to_owned())
+    crate::executors::variable(variable).unwrap_or_else(|| default.to_owned())
 }
 
 async fn client(kubeconfig: &Path) -> Client {
@@ -255,7 +255,7 @@ impl Drop for InNamespace {
                 .build()
                 .expect("a runtime");
             runtime.block_on(async {
-                let kubeconfig = std::env::var("CLAWHAND_TEST_KUBECONFIG").expect("was there");
+                let kubeconfig = crate::executors::variable("CLAWHAND_TEST_KUBECONFIG").expect("was there");
                 drop(client);
                 let namespaces: Api<Namespace> = Api::all(super::cluster::client(Path::new(&kubeconfig)).await);
                 let params = DeleteParams::background();
