@@ -516,20 +516,3 @@ fn mistakes_in_groups_are_told_where_they_are() {
         );
     }
 }
-
-#[test]
-fn the_example_of_a_group_is_good() {
-    let member = |name: &str| {
-        GOOD.replace("\"one\"", &format!("{name:?}"))
-            .replace("[\"test\"]", "[\"test\", \"install_and_test\"]")
-    };
-    let example = include_str!("../../targets/examples/group.toml");
-    let (a, b, c) = (member("vault-a"), member("vault-b"), member("vault-c"));
-    let files = [
-        ("a.toml", a.as_str()),
-        ("b.toml", &b),
-        ("c.toml", &c),
-        ("group.toml", example),
-    ];
-    assert_eq!(told(&files), [""; 0]);
-}

@@ -98,7 +98,9 @@ fn the_shipped_targets_and_recipes_are_good() {
 fn the_examples_of_each_kind_are_good_and_not_loaded() {
     let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("targets/examples");
     let snapshot = inventory::load(&examples).unwrap_or_else(|problems| panic!("{problems:?}"));
-    assert!(snapshot.targets.iter().any(|target| target.executor.kind() == "ssh"));
+    let mut kinds: Vec<&str> = snapshot.targets.iter().map(|target| target.executor.kind()).collect();
+    kinds.sort_unstable();
+    assert_eq!(kinds, ["docker", "group", "http", "kubernetes", "ssh"]);
 }
 
 #[test]
