@@ -3,7 +3,7 @@
 //!
 //! The supervisor (`supervise.sh`) is text that a shell reads on the target: dash, busybox ash or bash. It does what
 //! [`super::supervisor`] does on clawhand's own machine, as far as a shell can. Never here: how a system is reached.
-//! Start reading at [`job`], then at `supervise.sh`. docs/decisions/posix-supervisor.md has the reasons.
+//! Start reading at [`job()`], then at `supervise.sh`. docs/decisions/posix-supervisor.md has the reasons.
 
 mod files;
 mod job;
