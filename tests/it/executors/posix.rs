@@ -246,6 +246,13 @@ fn the_step_gets_what_was_given_and_nothing_else() {
         let text = String::from_utf8_lossy(&end.output).into_owned();
         let words: Vec<&str> = text.split_whitespace().collect();
         let ignored = u64::from_str_radix(words[1], 16).expect("is a number");
+        // What this process was started with, no shell can give back to the step.
+        let own = std::fs::read_to_string("/proc/self/status").expect("reads");
+        let own = own
+            .lines()
+            .find_map(|line| line.strip_prefix("SigIgn:"))
+            .expect("has it");
+        let ignored = ignored & !u64::from_str_radix(own.trim(), 16).expect("is a number");
         let usual = [
             Signal::SIGHUP,
             Signal::SIGINT,
