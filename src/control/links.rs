@@ -42,6 +42,11 @@ impl Links {
         }
     }
 
+    /// What links begin with.
+    pub(super) fn base(&self) -> Option<&str> {
+        self.base.as_deref()
+    }
+
     /// A link that works until `expires`; none where there is no public URL.
     pub fn make(&self, kind: LinkKind, id: &str, expires: UnixMs) -> Option<String> {
         let base = self.base.as_ref()?;

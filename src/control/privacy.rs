@@ -33,6 +33,10 @@ impl Cache {
         }
         let (generation, secrets) = rooms.vault.seen();
         let mut rules = private_of(&snapshot);
+        if let Some(base) = rooms.links.base() {
+            // Where callers reach this server they know. A target on the same host must not spoil the links.
+            rules = rules.private(base, base);
+        }
         for text in &settings.private_texts {
             rules = rules.private(text, PRIVATE);
         }
