@@ -4,17 +4,20 @@
 cw_end_attempt() {
     cw_attempt=${cw_dir##*/}
     [ -s "$cw_dir/started" ] || return 0
-    ! cw_has_ended || return 0
     if cw_is_alive; then
-        printf 0 >"$cw_dir/cancel"
-        [ ! -p "$cw_dir/events" ] || printf 'cancel 0\n' 1<>"$cw_dir/events"
+        if ! cw_has_ended; then
+            printf 0 >"$cw_dir/cancel"
+            [ ! -p "$cw_dir/events" ] || printf 'cancel 0\n' 1<>"$cw_dir/events"
+        fi
+        # One that has told the end takes a moment to be gone.
         cw_turn=0
         while [ "$cw_turn" -lt 100 ] && cw_is_alive; do
             sleep 0.1 2>/dev/null || sleep 1
             cw_turn=$((cw_turn + 1))
         done
-        ! cw_has_ended || return 0
         ! cw_is_alive || kill -s KILL "$cw_pid" 2>/dev/null
+    elif cw_has_ended; then
+        return 0
     fi
     cw_end_rest
 }
