@@ -190,9 +190,7 @@ async fn those_who_watch_leave_room_for_those_who_start() {
     for _ in 0..12 {
         handles.push(executor.start(&workspace, &sh("sleep 1000")).await.expect("starts"));
     }
-    let watching = handles
-        .iter()
-        .map(|handle| executor.observe(handle, 0, 100, Duration::from_secs(15)));
+    let watching = handles.iter().map(|handle| executor.observe(handle, 0, 100, LONG));
     let working = async {
         for _ in 0..3 {
             let handle = executor.start(&workspace, &sh("echo done")).await.expect("starts");

@@ -199,9 +199,9 @@ async fn a_kubernetes_target_gives_what_a_local_one_gives() {
     let image = crate::executors::variable("CLAWHAND_TEST_PYTHON_IMAGE").expect("an image with Python");
     let helper = crate::executors::variable("CLAWHAND_TEST_IMAGE").expect("an image with a shell");
     let config = std::fs::read_to_string(&kubeconfig).expect("reads");
-    let server = config
-        .lines()
-        .find_map(|line| line.trim().strip_prefix("server: https://"));
+    let server = config.split("https://").nth(1).expect("an address");
+    let is_part = |c: &char| c.is_ascii_alphanumeric() || ".:-".contains(*c);
+    let server: String = server.chars().take_while(is_part).collect();
     let kind = Kind {
         tables: format!(
             "[executor]\nkind = \"kubernetes\"\nkubeconfig = {kubeconfig:?}\nnamespace = \"default\"\nimage = {image:?}\n\
@@ -209,7 +209,7 @@ async fn a_kubernetes_target_gives_what_a_local_one_gives() {
             offline(Path::new("/opt/wheels"))
         ),
         private: vec![
-            server.expect("an address").to_owned(),
+            server,
             kubeconfig,
             image,
             helper,
