@@ -209,11 +209,14 @@ pub(super) fn end_what_is_left(folder: &AttemptFolder) -> io::Result<()> {
 
 fn wait_for_end(process: Process) -> io::Result<()> {
     if let Some(fd) = process.pidfd()? {
-        // At most a second: the caller looks again.
-        poll(
+        // At most a second: the caller looks again, also when a signal came in between, as one does for each child.
+        match poll(
             &mut [PollFd::new(fd.as_fd(), PollFlags::POLLIN)],
             PollTimeout::from(1000u16),
-        )?;
+        ) {
+            Ok(_) | Err(Errno::EINTR) => {}
+            Err(error) => return Err(error.into()),
+        }
     }
     Ok(())
 }
