@@ -8,7 +8,7 @@ use clawhand::control::contract::{
 use clawhand::domain::{Actor, AttemptId, Digest, Event, Execution, ExecutionId, ExecutionState, StepState, UnixMs};
 use clawhand::executors::ExecutorError;
 use clawhand::executors::scripted::Move;
-use clawhand::store::{Claim, ExecutionInsert, NewExecution, StepEnd, StepStart};
+use clawhand::store::{Claim, ExecutionInsert, Lease, NewExecution, StepEnd, StepStart};
 use serde_json::Value;
 
 use crate::site::{LAB, Site, Worker, alice, file, ok, on_both_sites, refused, submit, text};
@@ -174,33 +174,44 @@ async fn what_the_operator_forbids_meanwhile_does_not_run(site: &Site) {
     }
 }
 
-/// A worker that died between storing the intent to start and hearing of the start leaves it open whether it started.
-async fn a_start_that_nobody_heard_of_is_not_called_failed(site: &Site) {
+/// When a doomed worker began.
+const BEGAN: UnixMs = UnixMs(1_795_000_000_000);
+
+/// An execution whose worker stored that it starts the first step, and then died.
+async fn began(site: &Site) -> (Lease, AttemptId) {
     let started = site.started(&alice(), "run").await;
-    let id: ExecutionId = text(&started, "/execution_id").parse().expect("an id");
-    let (store, now) = (&site.home.store, UnixMs(1_795_000_000_000));
     let claim = Claim {
         worker: "doomed",
-        now,
-        until: now,
-        only: Some(id),
+        now: BEGAN,
+        until: BEGAN,
+        only: Some(text(&started, "/execution_id").parse().expect("an id")),
         at_once: &NO_LIMITS,
     };
+    let store = &site.home.store;
     let (_, lease) = store.execution_claim(&claim).await.expect("claims").expect("queued");
-    store.execution_move(&lease, Event::Prepared, now).await.expect("moves");
+    store
+        .execution_move(&lease, Event::Prepared, BEGAN)
+        .await
+        .expect("moves");
     let intent = StepStart {
         index: 0,
         attempt: AttemptId::random(),
         header: b"",
         secrets: None,
-        now,
+        now: BEGAN,
     };
     store.step_start(&lease, &intent).await.expect("stored");
+    (lease, intent.attempt)
+}
+
+/// A worker that died between storing the intent to start and hearing of the start leaves it open whether it started.
+async fn a_start_that_nobody_heard_of_is_not_called_failed(site: &Site) {
+    let (lease, _) = began(site).await;
     site.later(60_000);
     let place = "the run user 4711 can't pass through /srv/secret-place";
     site.scripted.fail_start(ExecutorError::Refused(place.into()));
     let worker = site.work();
-    let result = ended(&site.control, &id.to_string()).await;
+    let result = ended(&site.control, &lease.execution().to_string()).await;
     assert_eq!(result["state"], "unknown", "{result}");
     assert!(!result.to_string().contains("4711"), "{result}");
     worker.stop().await;
@@ -208,38 +219,19 @@ async fn a_start_that_nobody_heard_of_is_not_called_failed(site: &Site) {
 
 /// A worker that died between storing that a step never started and storing the end comes to the same end.
 async fn what_never_started_never_becomes_the_works_own_no(site: &Site) {
-    let started = site.started(&alice(), "run").await;
-    let id: ExecutionId = text(&started, "/execution_id").parse().expect("an id");
-    let (store, now) = (&site.home.store, UnixMs(1_795_000_000_000));
-    let claim = Claim {
-        worker: "doomed",
-        now,
-        until: now,
-        only: Some(id),
-        at_once: &NO_LIMITS,
-    };
-    let (_, lease) = store.execution_claim(&claim).await.expect("claims").expect("queued");
-    store.execution_move(&lease, Event::Prepared, now).await.expect("moves");
-    let attempt = AttemptId::random();
-    let intent = StepStart {
-        index: 0,
-        attempt,
-        header: b"",
-        secrets: None,
-        now,
-    };
-    store.step_start(&lease, &intent).await.expect("stored");
+    let (lease, attempt) = began(site).await;
     let end = StepEnd {
         index: 0,
         attempt,
         state: StepState::Skipped,
         exit_code: None,
-        now,
+        now: BEGAN,
     };
-    store.step_end(&lease, &end).await.expect("stored");
+    site.home.store.step_end(&lease, &end).await.expect("stored");
     site.later(60_000);
     let worker = site.work();
-    assert_eq!(ended(&site.control, &id.to_string()).await["state"], "infra_failed");
+    let result = ended(&site.control, &lease.execution().to_string()).await;
+    assert_eq!(result["state"], "infra_failed");
     // And that is how such a step is stored.
     site.scripted.script([Move::NeverStart("no".into())]);
     let result = ended(

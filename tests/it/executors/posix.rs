@@ -237,9 +237,15 @@ fn the_step_gets_what_was_given_and_nothing_else() {
             "{name}"
         );
         assert_eq!(found, BTreeMap::new(), "{name}");
+    }
+}
 
-        // No signal is ignored that shells ignore for what runs behind their back; none of the supervisor's own files is
-        // open; the rest is as it is for everybody.
+/// No signal is ignored that shells ignore for what runs behind their back; none of the supervisor's own files is open;
+/// the rest is as it is for everybody.
+#[test]
+fn the_step_is_left_no_trace_of_its_supervisor() {
+    for (name, shell) in shells() {
+        let place = Place::new();
         let script = "grep ^SigIgn /proc/self/status; ls -l /proc/self/fd 2>/dev/null | grep -cE '(events|alive|count)$'; \
             cat; umask; ulimit -c";
         let end = place.run(&shell, &sh(script));
