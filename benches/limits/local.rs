@@ -1,23 +1,22 @@
 //! The local executor beside a bare spawn of the same program.
 
-use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::Stdio;
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use clawhand::control::Control;
 use clawhand::control::contract::GetStatus;
+use clawhand::domain::Actor;
 use clawhand::domain::target::LocalBlock;
-use clawhand::domain::{Actor, AttemptId, ExecutionId};
-use clawhand::executors::{AttemptState, Executor as _, LocalExecutor, ProcessLimits, StartAttempt, Workspace};
+use clawhand::executors::{Executor, LocalExecutor};
 use clawhand::lifecycle::Lifecycle;
 use tokio::process::Command;
 
 use crate::rounds::{Rounds, slice};
 use crate::site::{self, Site};
+use crate::step;
 use crate::table::{Goal, Line, Table};
 
 const ROUNDS: usize = 7;
@@ -25,7 +24,6 @@ const ROUNDS: usize = 7;
 const CLIENTS: [(usize, usize); 2] = [(1, 16), (8, 48)];
 /// What an execution may cost over the bare spawn, in milliseconds.
 const GOAL: Goal = Goal::AtMost(10.0, " ms more");
-const LONG: Duration = Duration::from_secs(30);
 
 /// Measures start to end of `true`: bare, through the executor, and as a whole execution on SQLite.
 pub async fn measure() -> anyhow::Result<()> {
@@ -33,8 +31,9 @@ pub async fn measure() -> anyhow::Result<()> {
     let lifecycle = Lifecycle::new();
     site.home.start_listening(&lifecycle);
     site.home.start_worker(&lifecycle, None);
+    let local = LocalExecutor::new(site::local_settings(&site.folders.data()), LocalBlock::default());
+    let executor: Arc<dyn Executor> = Arc::new(local);
     let bench = Arc::new(Bench {
-        executor: LocalExecutor::new(site::local_settings(&site.folders.data()), LocalBlock::default()),
         control: site.control.clone(),
         actor: Actor::local_model("limits"),
     });
@@ -46,11 +45,7 @@ pub async fn measure() -> anyhow::Result<()> {
             rounds[0].add(made);
             let folder = site.folders.path().to_path_buf();
             rounds[3].add(slice_of(clients, calls, move |_| note(folder.clone())).await?);
-            let places = bench.workspaces(calls).await?;
-            let (shared, laid) = (bench.clone(), places.clone());
-            let made = slice_of(clients, calls, move |at| run_one(shared.clone(), laid[at].clone())).await?;
-            rounds[1].add(made);
-            bench.remove(&places).await?;
+            rounds[1].add(step::attempts(&executor, clients, calls).await?);
             let tasks = bench.tasks(calls).await?;
             let shared = bench.clone();
             let made = slice_of(clients, calls, move |at| whole(shared.clone(), tasks[at].clone())).await?;
@@ -75,39 +70,17 @@ where
 }
 
 fn add_lines(table: &mut Table, clients: usize, [spawn, executor, whole, note]: &[Rounds; 4]) {
-    let bare = figures(spawn);
-    for (what, rounds) in [
-        ("executor: start, observe to the end", executor),
-        ("whole execution", whole),
-    ] {
-        // One after the other the time of each counts; several at once share two cores, so the time between ends does.
-        let more = if clients == 1 {
-            (rounds.latency(0.5) - spawn.latency(0.5)) * 1e3
-        } else {
-            1e3 / rounds.rate() - 1e3 / spawn.rate()
-        };
-        table.add(Line {
-            what: format!("{what}, {clients} at once"),
-            ours: figures(rounds),
-            bare: bare.clone(),
-            ratio: format!("+{more:.1} ms"),
-            goal: GOAL,
-            figure: more,
-        });
-    }
+    let what = "executor: start, observe to the end";
+    table.add(step::line(what, clients, [executor, spawn], GOAL));
+    table.add(step::line("whole execution", clients, [whole, spawn], GOAL));
     table.add(Line {
         what: format!("(a folder with a file, both on disk, {clients} at once)"),
-        ours: figures(note),
-        bare,
+        ours: step::figures(note),
+        bare: step::figures(spawn),
         ratio: String::new(),
         goal: Goal::None,
         figure: 0.0,
     });
-}
-
-fn figures(rounds: &Rounds) -> String {
-    let (p50, p99) = (rounds.latency(0.5) * 1e3, rounds.latency(0.99) * 1e3);
-    format!("{:.0}/s, p50 {p50:.1} ms, p99 {p99:.1} ms", rounds.rate())
 }
 
 /// The floor: tokio starts the program and waits for it.
@@ -133,60 +106,17 @@ async fn note(folder: PathBuf) -> anyhow::Result<()> {
 }
 
 struct Bench {
-    executor: LocalExecutor,
     control: Control,
     actor: Actor,
 }
 
 impl Bench {
-    async fn workspaces(&self, count: usize) -> anyhow::Result<Arc<Vec<Workspace>>> {
-        let mut places = Vec::with_capacity(count);
-        for _ in 0..count {
-            places.push(self.executor.prepare(ExecutionId::random(), &[]).await?);
-        }
-        Ok(Arc::new(places))
-    }
-
-    async fn remove(&self, places: &[Workspace]) -> anyhow::Result<()> {
-        for place in places {
-            self.executor.clean_up(place.execution).await?;
-        }
-        Ok(())
-    }
-
     async fn tasks(&self, count: usize) -> anyhow::Result<Arc<Vec<String>>> {
         let mut tasks = Vec::with_capacity(count);
         for _ in 0..count {
             tasks.push(site::submit(&self.control, &self.actor, "run").await?);
         }
         Ok(Arc::new(tasks))
-    }
-}
-
-/// An attempt from its start until its end was observed.
-async fn run_one(bench: Arc<Bench>, place: Workspace) -> anyhow::Result<()> {
-    let start = StartAttempt {
-        attempt: AttemptId::random(),
-        argv: vec!["true".into()],
-        call: None,
-        cwd: String::new(),
-        env: BTreeMap::new(),
-        secrets: BTreeMap::new(),
-        timeout: LONG,
-        grace: LONG,
-        max_output_bytes: 1 << 20,
-        limits: ProcessLimits::default(),
-    };
-    let handle = bench.executor.start(&place, &start).await?;
-    loop {
-        match bench.executor.observe(&handle, 0, 1 << 16, LONG).await?.state {
-            AttemptState::Running => {}
-            AttemptState::Ended(report) => {
-                ensure!(report.exit_code == Some(0), "ended with {report:?}");
-                return Ok(());
-            }
-            other => anyhow::bail!("ended with {other:?}"),
-        }
     }
 }
 

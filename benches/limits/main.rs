@@ -1,9 +1,12 @@
 //! What clawhand costs over what it stands on: each figure beside a bare limit that is measured in the same minute.
 //!
 //! ```text
-//! cargo bench                                   everything, in less than four minutes
-//! cargo bench --bench limits -- submit status   some parts: submit, status, local, program
+//! tests/run.sh bench                            everything, in less than seven minutes
+//! cargo bench --bench limits -- submit status   some parts: submit, status, local, ssh, docker, kubernetes, program
 //! ```
+//!
+//! `docker` and `kubernetes` need the daemon and the cluster that tests/run.sh starts, or those that CLAWHAND_TEST_*
+//! names; without them they are left out and say so.
 //!
 //! Ours and bare take turns (A, B, A, B, ...) and the median round counts, so that what else runs on the machine hits
 //! both. docs/PERFORMANCE.md has recorded figures and what limits them. Start reading at [`submit`].
@@ -17,12 +20,16 @@
 
 mod bare;
 mod cluster;
+mod docker;
+mod kubernetes;
 mod local;
 mod memory;
 mod program;
 mod rounds;
 mod site;
+mod ssh;
 mod status;
+mod step;
 mod submit;
 mod table;
 mod wire;
@@ -60,8 +67,9 @@ fn run() -> anyhow::Result<()> {
         .init();
     let wanted = |part: &str| arguments.is_empty() || arguments.iter().any(|argument| argument == part);
     let began = std::time::Instant::now();
+    let environment = Environment::capture();
     let cluster = match wanted("submit") || wanted("status") {
-        true => Cluster::open(&Environment::capture())?,
+        true => Cluster::open(&environment)?,
         false => None,
     };
     println!("{}", table::machine());
@@ -74,6 +82,15 @@ fn run() -> anyhow::Result<()> {
     }
     if wanted("local") {
         runtime.block_on(local::measure())?;
+    }
+    if wanted("ssh") {
+        runtime.block_on(ssh::measure())?;
+    }
+    if wanted("docker") {
+        runtime.block_on(docker::measure(&environment))?;
+    }
+    if wanted("kubernetes") {
+        runtime.block_on(kubernetes::measure(&environment))?;
     }
     if wanted("program") {
         runtime.block_on(program::measure())?;

@@ -1,0 +1,176 @@
+//! The ssh executor beside a command on a connection that is open already. The host is this machine, by an sshd of the
+//! bench's own.
+
+use std::io::{BufRead as _, BufReader};
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+
+use anyhow::{Context as _, ensure};
+use clawhand::domain::target::SshBlock;
+use clawhand::executors::ssh::SshPool;
+use clawhand::executors::{Executor, ExecutorSettings, SshExecutor};
+use nix::unistd::{User, geteuid};
+use openssh::Session;
+use tempfile::TempDir;
+
+use crate::rounds::{Rounds, slice};
+use crate::table::{Goal, Table};
+use crate::{site, step};
+
+const SSHD: &str = "/usr/sbin/sshd";
+const ROUNDS: usize = 7;
+/// At once, and how many in a round.
+const CLIENTS: [(usize, usize); 2] = [(1, 12), (8, 32)];
+/// What an attempt may cost over the command, in milliseconds.
+const GOAL: Goal = Goal::AtMost(5.0, " ms more");
+
+/// Measures start to end of `true`: on an open ControlMaster, as an attempt, and as an execution with all around it.
+pub async fn measure() -> anyhow::Result<()> {
+    if !Path::new(SSHD).exists() {
+        println!("left out: ssh, because there is no {SSHD}");
+        return Ok(());
+    }
+    let host = Host::start()?;
+    let executor: Arc<dyn Executor> = Arc::new(host.executor()?);
+    let session = Arc::new(host.session().await?);
+    let mut table = Table::new("ssh executor: one step, `true`");
+    for (clients, calls) in CLIENTS {
+        let mut rounds: [Rounds; 3] = Default::default();
+        for _ in 0..ROUNDS {
+            let shared = session.clone();
+            let bare = slice(clients, calls, move |_, _| command(shared.clone()));
+            rounds[0].add(bare.await?);
+            rounds[1].add(step::attempts(&executor, clients, calls).await?);
+            rounds[2].add(step::executions(&executor, clients, calls).await?);
+        }
+        let [bare, attempt, whole] = &rounds;
+        let what = "executor: start, observe to the end";
+        table.add(step::line(what, clients, [attempt, bare], GOAL));
+        let what = "executor: prepare, start, observe, clean up";
+        table.add(step::line(what, clients, [whole, bare], Goal::None));
+    }
+    table.print();
+    Ok(())
+}
+
+/// The floor: a command on a connection that is open already.
+async fn command(session: Arc<Session>) -> anyhow::Result<()> {
+    ensure!(session.command("true").status().await?.success(), "true said no");
+    Ok(())
+}
+
+/// An sshd that lets in whoever runs the bench, by a key that is thrown away.
+struct Host {
+    folder: TempDir,
+    server: Child,
+    port: u16,
+    user: String,
+}
+
+impl Drop for Host {
+    fn drop(&mut self) {
+        let _ = self.server.kill();
+        let _ = self.server.wait();
+    }
+}
+
+impl Host {
+    fn start() -> anyhow::Result<Self> {
+        let folder = tempfile::Builder::new().prefix("clawhand-limits-").tempdir()?;
+        for name in ["host_key", "key"] {
+            let mut make = Command::new("ssh-keygen");
+            make.args(["-q", "-t", "ed25519", "-N", "", "-f"])
+                .arg(folder.path().join(name));
+            ensure!(make.status()?.success(), "ssh-keygen makes no key");
+        }
+        let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+        let at = folder.path().display();
+        let config = format!(
+            "Port {port}\nListenAddress 127.0.0.1\nHostKey {at}/host_key\nAuthorizedKeysFile {at}/key.pub\n\
+             PidFile none\nUsePAM no\nStrictModes no\nPasswordAuthentication no\nKbdInteractiveAuthentication no\n\
+             PermitRootLogin prohibit-password\n"
+        );
+        std::fs::write(folder.path().join("sshd_config"), config)?;
+        let host_key = std::fs::read_to_string(folder.path().join("host_key.pub"))?;
+        let known = format!("[127.0.0.1]:{port} {host_key}");
+        std::fs::write(folder.path().join("known_hosts"), known)?;
+        let mut server = Command::new(SSHD)
+            .args(["-D", "-e", "-f"])
+            .arg(folder.path().join("sshd_config"))
+            .stdin(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()?;
+        let said = server.stderr.take().context("stderr is piped")?;
+        let mut lines = BufReader::new(said).lines().map_while(Result::ok);
+        ensure!(
+            lines.any(|line| line.contains("Server listening")),
+            "sshd does not listen"
+        );
+        // Nobody reads what it says later, and it must not wait for that.
+        std::thread::spawn(move || lines.for_each(drop));
+        let user = User::from_uid(geteuid())?.context("this user has no name")?.name;
+        Ok(Self {
+            folder,
+            server,
+            port,
+            user,
+        })
+    }
+
+    fn at(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn executor(&self) -> anyhow::Result<SshExecutor> {
+        let scratch = self.at("scratch");
+        std::fs::create_dir(&scratch)?;
+        let settings = ExecutorSettings {
+            local: site::local_settings(self.folder.path()),
+            scratch,
+            secrets: Arc::new(|_| Err("there are no secrets".to_owned())),
+        };
+        let text = |name: &str| self.at(name).display().to_string();
+        let block = SshBlock {
+            host: "127.0.0.1".to_owned(),
+            port: self.port,
+            user: self.user.clone(),
+            identity_file: Some(text("key")),
+            certificate_file: None,
+            agent: None,
+            known_hosts: text("known_hosts"),
+            jump: Vec::new(),
+            config: None,
+            root: text("runs"),
+            path: SshBlock::PATH.to_owned(),
+            names: Vec::new(),
+        };
+        Ok(SshExecutor::new(&settings, &SshPool::default(), &block))
+    }
+
+    /// A master connection of the bench's own.
+    async fn session(&self) -> anyhow::Result<Session> {
+        let folder = tempfile::Builder::new().prefix("clawhand-limits-").tempdir()?;
+        let known = format!("UserKnownHostsFile={}", self.at("known_hosts").display());
+        let mut ssh = tokio::process::Command::new("ssh");
+        ssh.args([
+            "-F",
+            "none",
+            "-M",
+            "-f",
+            "-N",
+            "-o",
+            "ControlPersist=600",
+            "-o",
+            &known,
+            "-S",
+        ])
+        .arg(folder.path().join("master"));
+        ssh.arg("-i").arg(self.at("key"));
+        ssh.args(["-p", &self.port.to_string(), "-l", &self.user, "--", "127.0.0.1"]);
+        ssh.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        ensure!(ssh.status().await?.success(), "ssh does not connect");
+        Ok(Session::new_native_mux(folder))
+    }
+}
