@@ -5,7 +5,7 @@
 //!
 //! ```text
 //! floor 0   domain                                                     the words, pure
-//! floor 1   planner  inventory  store  blobs  executors  redact        one thing each
+//! floor 1   planner  inventory  store  blobs  executors  redact  gateway   one thing each
 //! floor 2   control  engine  auth                                      who may what; the worker
 //! floor 3   mcp  http                                                  the doors
 //! top       app  cli                                                   wiring and commands
@@ -24,6 +24,7 @@ pub mod control;
 pub mod domain;
 pub mod engine;
 pub mod executors;
+pub mod gateway;
 pub mod http;
 pub mod inventory;
 pub mod lifecycle;
