@@ -3,9 +3,12 @@
 //! Knows nothing of MCP, of tasks or of the database, and never prints a credential: tokens are read at use by a
 //! function that is handed in. Start reading at [`Gateways`]; what can go wrong is in [`fault`].
 
+pub mod device;
 pub mod fault;
 pub mod instance;
+pub mod socket;
 mod tls;
+pub mod wire;
 
 use std::sync::Arc;
 
