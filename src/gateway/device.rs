@@ -212,11 +212,12 @@ mod tests {
         assert_eq!(first.id(), second.id());
         assert_eq!(first.id().len(), 64);
         let key = home.join("device.key");
+        assert_eq!(fs::metadata(&key).expect("there").permissions().mode() & 0o777, 0o600);
         assert_eq!(
-            fs::metadata(&key).expect("there").permissions().mode() & 0o777,
-            0o600
+            fs::read_dir(&home).expect("a folder").count(),
+            1,
+            "nothing is left beside it"
         );
-        assert_eq!(fs::read_dir(&home).expect("a folder").count(), 1, "nothing is left beside it");
 
         fs::set_permissions(&key, fs::Permissions::from_mode(0o640)).expect("changed");
         assert!(matches!(Device::open(&home), Err(DeviceError::Open(_))));
@@ -255,7 +256,10 @@ mod tests {
         let signature = Signature::from_slice(&signature).expect("a signature");
         let key = VerifyingKey::from_bytes(&public).expect("a key");
         key.verify_strict(text.as_bytes(), &signature).expect("signed");
-        let id: String = Sha256::digest(public).iter().map(|byte| format!("{byte:02x}")).collect();
+        let id: String = Sha256::digest(public)
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect();
         assert_eq!(proof.id, id);
         assert_eq!((proof.signed_at, proof.nonce.as_str()), (1_795_231_195_843, "n-1"));
     }

@@ -12,8 +12,8 @@ mod replies;
 pub use events::{AgentEvent, ApprovalKind, ChatEvent, ChatState, Event, SessionMessage, SessionsChanged};
 pub use handshake::{Auth, Challenge, Client, Connect, DeviceProof, Granted, Hello, Policy, Server};
 pub use replies::{
-    Aborted, Accepted, Approval, ApprovalResolved, Message, MessageFound, Messages, Origin, Route, RunEnd, Sent, SessionFound,
-    SessionPage, SessionRow, TerminalReply,
+    Aborted, Accepted, Approval, ApprovalResolved, Message, MessageFound, Messages, Origin, Route, RunEnd, Sent,
+    SessionFound, SessionPage, SessionRow, TerminalReply,
 };
 
 use std::fmt;
@@ -211,8 +211,7 @@ impl<P, R> Method<P, R> {
 }
 
 /// Tells this connection of messages and changes of every session.
-pub const SESSIONS_SUBSCRIBE: Method<Nothing, Value> =
-    Method::new("sessions.subscribe", Scope::Read, Repeat::Harmless);
+pub const SESSIONS_SUBSCRIBE: Method<Nothing, Value> = Method::new("sessions.subscribe", Scope::Read, Repeat::Harmless);
 /// Tells this connection of what happens in one session, also while it is being written.
 pub const SESSIONS_MESSAGES_SUBSCRIBE: Method<SessionMessages, Value> =
     Method::new("sessions.messages.subscribe", Scope::Read, Repeat::Harmless);

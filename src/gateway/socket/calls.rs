@@ -125,7 +125,12 @@ impl Calls {
 
     /// The connection went: what may be asked again is queued in its old order, what may not is lost.
     pub(super) fn disconnected(&mut self, why: &GatewayError) {
-        let on_their_way: Vec<u64> = self.all.keys().filter(|number| !self.queue.contains(number)).copied().collect();
+        let on_their_way: Vec<u64> = self
+            .all
+            .keys()
+            .filter(|number| !self.queue.contains(number))
+            .copied()
+            .collect();
         for number in on_their_way {
             let Some(call) = self.all.get(&number) else { continue };
             let times = call.sent.as_ref().map_or(0, |sent| sent.times);
@@ -155,7 +160,12 @@ impl Calls {
             let remembers = |sent: &Sending| sent.boot.is_some() && sent.boot.as_deref() == boot;
             call.repeat == Repeat::Keyed && call.sent.as_ref().is_some_and(|sent| !remembers(sent))
         };
-        let numbers: Vec<u64> = self.all.iter().filter(|(_, call)| forgotten(call)).map(|(number, _)| *number).collect();
+        let numbers: Vec<u64> = self
+            .all
+            .iter()
+            .filter(|(_, call)| forgotten(call))
+            .map(|(number, _)| *number)
+            .collect();
         for number in numbers {
             let Some(call) = self.all.get(&number) else { continue };
             let error = lost(call.method, "the gateway was restarted before it answered");
@@ -171,7 +181,12 @@ impl Calls {
             None => why.fault == Fault::NotReady,
             Some(_) => passes,
         };
-        let numbers: Vec<u64> = self.all.iter().filter(|(_, call)| !waits(call)).map(|(number, _)| *number).collect();
+        let numbers: Vec<u64> = self
+            .all
+            .iter()
+            .filter(|(_, call)| !waits(call))
+            .map(|(number, _)| *number)
+            .collect();
         for number in numbers {
             let Some(call) = self.all.get(&number) else { continue };
             let error = match (&call.sent, call.repeat) {

@@ -61,7 +61,10 @@ impl Dialer {
                 self.dial_with(Papers { device: true, ..papers }).await
             }
             Some("AUTH_TOKEN_MISMATCH") if papers.device && self.instance_credential().is_some() => {
-                let own = Papers { own_token: true, ..papers };
+                let own = Papers {
+                    own_token: true,
+                    ..papers
+                };
                 match self.device()?.and_then(|device| self.kept_token(&device)) {
                     Some(_) => self.dial_with(own).await,
                     None => Err(error),
@@ -83,11 +86,17 @@ impl Dialer {
     async fn dial_with(&self, papers: Papers) -> Result<Connection, GatewayError> {
         let limit = self.pace.connect;
         let mut stream = timeout(limit, self.open()).await.map_err(|_| {
-            let message = format!("there was no connection to the gateway within {} s", limit.as_secs_f32());
+            let message = format!(
+                "there was no connection to the gateway within {} s",
+                limit.as_secs_f32()
+            );
             GatewayError::new(Fault::Unreachable, message)
         })??;
         let hello = timeout(limit, self.greet(&mut stream, papers)).await.map_err(|_| {
-            let message = format!("the gateway took the connection but did not say hello within {} s", limit.as_secs_f32());
+            let message = format!(
+                "the gateway took the connection but did not say hello within {} s",
+                limit.as_secs_f32()
+            );
             let mut error = GatewayError::new(Fault::IdleTimeout, message);
             error.retryable = true;
             error
@@ -101,7 +110,10 @@ impl Dialer {
     /// A WebSocket on which nothing was said yet.
     async fn open(&self) -> Result<Stream, GatewayError> {
         let address = &self.gateway.instance().address;
-        let mut request = address.socket().into_client_request().map_err(|error| of_open(&error))?;
+        let mut request = address
+            .socket()
+            .into_client_request()
+            .map_err(|error| of_open(&error))?;
         let agent = http::HeaderValue::from_static(USER_AGENT);
         request.headers_mut().insert(http::header::USER_AGENT, agent);
         let uri = request.uri();
@@ -148,8 +160,12 @@ impl Dialer {
         let mut connect = self.connect(self.auth(device.as_ref(), papers)?);
         connect.device = device.as_ref().map(|device| device.prove(&challenge, &connect));
         let params = params(&connect)?;
-        let request = serde_json::to_string(&Request::new("connect", "connect", &params)).map_err(|_| not_a_gateway())?;
-        stream.send(Message::text(request)).await.map_err(|error| of_open(&error))?;
+        let request =
+            serde_json::to_string(&Request::new("connect", "connect", &params)).map_err(|_| not_a_gateway())?;
+        stream
+            .send(Message::text(request))
+            .await
+            .map_err(|error| of_open(&error))?;
         let reply = loop {
             match next_frame(stream).await? {
                 Frame::Reply { id, result } if id == "connect" => break result,
@@ -157,11 +173,13 @@ impl Dialer {
             }
         };
         let device_id = device.as_ref().map(Device::id).unwrap_or_default();
-        let payload = reply.map_err(|trouble| self.refused(&refusal::of_connect(&trouble, device_id), device.as_ref()))?;
+        let payload =
+            reply.map_err(|trouble| self.refused(&refusal::of_connect(&trouble, device_id), device.as_ref()))?;
         let hello: Hello = serde_json::from_str(payload.get()).map_err(|_| not_a_gateway())?;
         if hello.kind != "hello-ok" || hello.protocol != PROTOCOL {
             let version = hello.protocol;
-            let message = format!("the gateway speaks version {version} of the protocol; clawhand speaks version {PROTOCOL}");
+            let message =
+                format!("the gateway speaks version {version} of the protocol; clawhand speaks version {PROTOCOL}");
             return Err(GatewayError::new(Fault::Protocol, message));
         }
         self.keep_token(device.as_ref(), &hello);
@@ -250,8 +268,12 @@ const USER_AGENT: &str = concat!("clawhand/", env!("CARGO_PKG_VERSION"));
 
 /// Parameters as they are sent.
 pub(super) fn params<P: serde::Serialize>(params: &P) -> Result<Box<RawValue>, GatewayError> {
-    serde_json::value::to_raw_value(params)
-        .map_err(|error| GatewayError::new(Fault::Protocol, format!("the request can't be written as JSON: {error}")))
+    serde_json::value::to_raw_value(params).map_err(|error| {
+        GatewayError::new(
+            Fault::Protocol,
+            format!("the request can't be written as JSON: {error}"),
+        )
+    })
 }
 
 /// The next frame of a gateway that hasn't said hello.
@@ -274,7 +296,10 @@ async fn next_frame(stream: &mut Stream) -> Result<Frame, GatewayError> {
 }
 
 fn not_a_gateway() -> GatewayError {
-    GatewayError::new(Fault::Protocol, "what answers does not speak the protocol of an OpenClaw gateway")
+    GatewayError::new(
+        Fault::Protocol,
+        "what answers does not speak the protocol of an OpenClaw gateway",
+    )
 }
 
 /// What a close of the gateway means.
@@ -306,7 +331,10 @@ pub(super) fn of_open(error: &tungstenite::Error) -> GatewayError {
         Error::Tls(error) => GatewayError::new(Fault::Unreachable, format!("TLS failed: {error}")),
         Error::ConnectionClosed | Error::AlreadyClosed => of_close(1006, ""),
         Error::Protocol(tungstenite::error::ProtocolError::ResetWithoutClosingHandshake) => of_close(1006, ""),
-        other => GatewayError::new(Fault::Protocol, format!("what answers does not speak WebSocket: {other}")),
+        other => GatewayError::new(
+            Fault::Protocol,
+            format!("what answers does not speak WebSocket: {other}"),
+        ),
     }
 }
 
@@ -327,8 +355,13 @@ fn of_io(error: &std::io::Error) -> GatewayError {
 
 /// Something answered the upgrade like a web server.
 fn of_upgrade(status: u16, body: Option<&[u8]>) -> GatewayError {
-    let body: serde_json::Value = body.and_then(|body| serde_json::from_slice(body).ok()).unwrap_or_default();
-    let said = body.pointer("/error/message").and_then(serde_json::Value::as_str).unwrap_or_default();
+    let body: serde_json::Value = body
+        .and_then(|body| serde_json::from_slice(body).ok())
+        .unwrap_or_default();
+    let said = body
+        .pointer("/error/message")
+        .and_then(serde_json::Value::as_str)
+        .unwrap_or_default();
     let said: String = said.chars().take(200).collect();
     let message = match said.is_empty() {
         true => format!("the WebSocket was answered with HTTP status {status}: a proxy, or no gateway"),

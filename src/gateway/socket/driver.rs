@@ -119,7 +119,11 @@ impl Driver {
         let desk = &mut self.desk;
         let name = self.dialer.gateway.instance().name.as_str();
         let hello = connection.hello.clone();
-        tracing::info!(instance = name, version = hello.server.version, "connected to an OpenClaw gateway");
+        tracing::info!(
+            instance = name,
+            version = hello.server.version,
+            "connected to an OpenClaw gateway"
+        );
         desk.failure = None;
         desk.state.send_replace(State::Ready(hello.clone()));
         desk.subscribers.connected(&hello);
@@ -139,7 +143,11 @@ impl Driver {
     fn failed(&mut self, error: GatewayError) -> Duration {
         let name = self.dialer.gateway.instance().name.as_str();
         if self.desk.failure.as_ref() != Some(&error) {
-            tracing::warn!(instance = name, why = error.message, "no connection to an OpenClaw gateway");
+            tracing::warn!(
+                instance = name,
+                why = error.message,
+                "no connection to an OpenClaw gateway"
+            );
         }
         let wait = match error.fault {
             Fault::NotReady => error.retry_after.unwrap_or(Duration::from_millis(500)),

@@ -123,7 +123,9 @@ impl Live<'_> {
                 self.leaving |= name == "shutdown";
                 if self.desk.subscribers.want(&name) {
                     let bytes = payload.get().len();
-                    self.desk.subscribers.tell(&name, Event::read(name.clone(), payload), bytes);
+                    self.desk
+                        .subscribers
+                        .tell(&name, Event::read(name.clone(), payload), bytes);
                 }
             }
             Frame::Other => {}
@@ -173,7 +175,10 @@ impl Live<'_> {
     fn next_alarm(&self) -> Instant {
         let patience = if self.pinged { 2 * self.tick } else { self.tick };
         let silence = self.heard + patience;
-        self.desk.calls.next_deadline().map_or(silence, |deadline| deadline.min(silence))
+        self.desk
+            .calls
+            .next_deadline()
+            .map_or(silence, |deadline| deadline.min(silence))
     }
 
     /// Something is due: a request has waited long enough, or the gateway has been silent.

@@ -13,7 +13,10 @@ const STARTING: (Duration, Duration) = (Duration::from_millis(100), Duration::fr
 /// What a refused request means.
 pub(super) fn of_request(trouble: &Trouble) -> GatewayError {
     if let Some(scope) = missing_scope(trouble) {
-        let message = format!("the gateway did not give this connection the scope {scope}: {}", said(trouble));
+        let message = format!(
+            "the gateway did not give this connection the scope {scope}: {}",
+            said(trouble)
+        );
         return coded(Fault::MissingScope(scope), message, trouble);
     }
     let fault = match is_not_ready(trouble) {
@@ -61,7 +64,8 @@ fn pairing(trouble: &Trouble, device_id: &str) -> GatewayError {
         _ => "is not approved yet",
     };
     // It becomes part of a command that a person runs.
-    let is_id = |text: &&str| text.len() <= 128 && text.chars().all(|c| c.is_ascii_alphanumeric() || "._:-".contains(c));
+    let is_id =
+        |text: &&str| text.len() <= 128 && text.chars().all(|c| c.is_ascii_alphanumeric() || "._:-".contains(c));
     let request_id = trouble.detail("requestId").filter(is_id).map(str::to_owned);
     let how = request_id.as_deref().unwrap_or("--latest");
     let message = format!(
@@ -86,7 +90,10 @@ fn said(trouble: &Trouble) -> String {
 
 fn coded(fault: Fault, message: String, trouble: &Trouble) -> GatewayError {
     // What says more: the detail's own name where there is one.
-    let code = trouble.detail("code").or(trouble.detail("reason")).unwrap_or(&trouble.code);
+    let code = trouble
+        .detail("code")
+        .or(trouble.detail("reason"))
+        .unwrap_or(&trouble.code);
     let mut error = GatewayError::new(fault, message).with_code(code);
     error.retryable = trouble.retryable.unwrap_or(error.retryable);
     error.retry_after = trouble.retry_after_ms.map(Duration::from_millis);
@@ -100,8 +107,7 @@ fn coded(fault: Fault, message: String, trouble: &Trouble) -> GatewayError {
 /// A gateway that is starting, restarting or suspending has done nothing of what was asked.
 fn is_not_ready(trouble: &Trouble) -> bool {
     let reason = trouble.detail("reason").unwrap_or_default();
-    trouble.code == "UNAVAILABLE"
-        && matches!(reason, "startup-sidecars" | "gateway-restarting" | "gateway-suspending")
+    trouble.code == "UNAVAILABLE" && matches!(reason, "startup-sidecars" | "gateway-restarting" | "gateway-suspending")
 }
 
 /// The scope that is missing: by its field, or as older gateways say it.
@@ -174,7 +180,9 @@ mod tests {
 
     #[test]
     fn long_words_are_cut() {
-        let error = of_request(&trouble(serde_json::json!({ "code": "X", "message": "é".repeat(5000) })));
+        let error = of_request(&trouble(
+            serde_json::json!({ "code": "X", "message": "é".repeat(5000) }),
+        ));
         assert_eq!(error.message.chars().count(), 2000);
         assert_eq!(error.code.as_deref(), Some("X"));
     }

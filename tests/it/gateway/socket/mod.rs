@@ -1,0 +1,6 @@
+//! The WebSocket client against a gateway that plays any part.
+
+mod events;
+mod handshake;
+mod losses;
+mod requests;
