@@ -34,7 +34,9 @@ struct Shared {
 impl Gateways {
     /// The gateways of these instances, whose names differ.
     pub fn new(instances: Vec<Instance>, secrets: &ReadSecret) -> Self {
-        let gateways = instances.into_iter().map(|instance| Gateway::new(instance, secrets.clone()));
+        let gateways = instances
+            .into_iter()
+            .map(|instance| Gateway::new(instance, secrets.clone()));
         Self(Arc::new(gateways.collect()))
     }
 

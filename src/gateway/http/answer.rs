@@ -73,7 +73,10 @@ impl Body {
 
 /// Whether an answer says that it is JSON, or says nothing.
 pub(super) fn is_json(response: &Response) -> bool {
-    let kind = response.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    let kind = response
+        .headers()
+        .get(CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok());
     kind.is_none_or(|kind| kind.to_ascii_lowercase().contains("json"))
 }
 

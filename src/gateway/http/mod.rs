@@ -72,7 +72,9 @@ impl Gateway {
         if let Some(session) = ask.session.filter(|session| fits_header(session)) {
             sent = sent.header(SESSION, session);
         }
-        let response = within(instance.idle_timeout, sent.send()).await?.map_err(|error| failed(&error))?;
+        let response = within(instance.idle_timeout, sent.send())
+            .await?
+            .map_err(|error| failed(&error))?;
         let mut chat = Chat {
             from: Source::Whole,
             gathered: Gathered::new(instance.max_reply),
@@ -98,13 +100,19 @@ impl Gateway {
         made.as_ref().map_err(|why| {
             let instance = self.instance().name.as_str();
             tracing::error!(instance, why, "no connection to an OpenClaw gateway can be set up");
-            GatewayError::new(Fault::Unreachable, "Failed to connect to OpenClaw: the connection can't be set up")
+            GatewayError::new(
+                Fault::Unreachable,
+                "Failed to connect to OpenClaw: the connection can't be set up",
+            )
         })
     }
 
     fn headers(&self) -> Result<HeaderMap, GatewayError> {
         let mut headers = HeaderMap::new();
-        headers.insert(ACCEPT, HeaderValue::from_static("text/event-stream, application/json;q=0.5"));
+        headers.insert(
+            ACCEPT,
+            HeaderValue::from_static("text/event-stream, application/json;q=0.5"),
+        );
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         if let Some(credential) = self.credential()? {
             let mut value = HeaderValue::from_str(&format!("Bearer {credential}")).map_err(|_| {
@@ -192,7 +200,10 @@ fn body_of(instance: &Instance, ask: &Ask<'_>) -> Value {
 }
 
 fn is_stream(response: &Response) -> bool {
-    let kind = response.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    let kind = response
+        .headers()
+        .get(CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok());
     kind.is_some_and(|kind| kind.to_ascii_lowercase().starts_with("text/event-stream"))
 }
 

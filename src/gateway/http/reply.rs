@@ -107,7 +107,10 @@ impl Gathered {
     fn expect_choice(&self) -> Result<(), GatewayError> {
         match self.has_choice {
             true => Ok(()),
-            false => Err(GatewayError::new(Fault::Protocol, "OpenClaw sent a reply without choices")),
+            false => Err(GatewayError::new(
+                Fault::Protocol,
+                "OpenClaw sent a reply without choices",
+            )),
         }
     }
 

@@ -124,7 +124,10 @@ impl Gateway {
         }
         let json = body.json()?;
         let endpoint = self.ask(Method::GET, CHAT).await?;
-        if !matches!(endpoint.status, StatusCode::METHOD_NOT_ALLOWED | StatusCode::OK | StatusCode::BAD_REQUEST) {
+        if !matches!(
+            endpoint.status,
+            StatusCode::METHOD_NOT_ALLOWED | StatusCode::OK | StatusCode::BAD_REQUEST
+        ) {
             return Err(said_no(&endpoint));
         }
         let models = json["data"].as_array().into_iter().flatten();
