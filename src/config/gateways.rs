@@ -423,7 +423,7 @@ mod tests {
     }
 
     #[test]
-    fn the_variables_of_openclaw_mcp_mean_what_they_mean_there() {
+    fn the_variables_of_the_peer_mean_what_they_mean_there() {
         assert!(read("", &[("OPENCLAW_MODEL", "openclaw/x")]).expect("fine").is_empty());
         let one = read(
             "",

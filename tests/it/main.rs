@@ -12,6 +12,7 @@ mod blobs;
 mod database;
 mod executors;
 mod flow;
+mod gateway;
 mod groups;
 mod mcp;
 mod mistakes;

@@ -1,0 +1,5 @@
+//! The client of OpenClaw gateways, against a gateway of the tests' own and against real ones.
+
+mod http;
+mod openclaw;
+pub mod scripted;

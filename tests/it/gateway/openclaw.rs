@@ -1,0 +1,1 @@
+//! The same against real gateways, which tests/run/openclaw.sh starts.
