@@ -74,7 +74,12 @@ mod tests {
 
     #[test]
     fn what_may_work_later_is_a_status_that_says_so() {
-        for code in [Code::Busy, Code::StorageFull, Code::StorageUnavailable, Code::GatewayUnreachable] {
+        for code in [
+            Code::Busy,
+            Code::StorageFull,
+            Code::StorageUnavailable,
+            Code::GatewayUnreachable,
+        ] {
             assert!(code.retryable());
             assert!(status(code).is_server_error() || status(code) == StatusCode::TOO_MANY_REQUESTS);
         }

@@ -26,7 +26,10 @@ pub(super) fn id<'a>(field: &str, text: Option<&'a str>) -> Result<Option<&'a st
 
 /// A field that isn't a text.
 pub(super) fn no_text(field: &str) -> Refusal {
-    Refusal::invalid(format!("{field} must be a string"), format!("write a text into {field}"))
+    Refusal::invalid(
+        format!("{field} must be a string"),
+        format!("write a text into {field}"),
+    )
 }
 
 fn bounded<'a>(field: &str, text: &'a str, max: usize, lines: Lines) -> Result<&'a str, Refusal> {
@@ -80,8 +83,9 @@ mod tests {
             assert_eq!(says(message(&format!("{text}x"))), more, "{letter}");
         }
         assert!(id("session_id", Some(&"x".repeat(256))).is_ok());
-        let long = id("session_id", Some(&"x".repeat(257))).map(Option::unwrap_or_default);
-        assert_eq!(says(long), "session_id exceeds maximum length of 256 characters");
+        let long = "x".repeat(257);
+        let refused = id("session_id", Some(&long)).map(Option::unwrap_or_default);
+        assert_eq!(says(refused), "session_id exceeds maximum length of 256 characters");
     }
 
     #[test]

@@ -25,12 +25,7 @@ impl Control {
 
     /// Says something to an agent and waits for its reply; meanwhile `progress` tells how many characters have arrived.
     /// Dropping the future ends the run on the gateway.
-    pub async fn openclaw_chat(
-        &self,
-        actor: &Actor,
-        arguments: OpenclawChat,
-        progress: &watch::Sender<u64>,
-    ) -> Answer {
+    pub async fn openclaw_chat(&self, actor: &Actor, arguments: OpenclawChat, progress: &watch::Sender<u64>) -> Answer {
         self.answer(self.chat(actor, arguments, progress).await)
     }
 

@@ -34,7 +34,10 @@ fn meaning(error: &GatewayError) -> (Code, &'static str) {
             Code::GatewayUnreachable,
             "nothing was sent; openclaw_status says when the gateway is back",
         ),
-        Fault::NotReady => (Code::GatewayUnreachable, "openclaw_status says when the gateway is ready"),
+        Fault::NotReady => (
+            Code::GatewayUnreachable,
+            "openclaw_status says when the gateway is ready",
+        ),
         Fault::Credential | Fault::WrongToken => (
             Code::GatewayRefused,
             "the operator has to correct the gateway's token or password in clawhand's configuration",

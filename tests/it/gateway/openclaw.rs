@@ -1,1 +1,5 @@
 //! The same against real gateways, which tests/run/openclaw.sh starts.
+
+mod chat;
+pub mod real;
+mod status;
