@@ -21,6 +21,7 @@ use crate::domain::signing::SigningKey;
 use crate::domain::{Clock, ExecutionId};
 use crate::engine::{self, Engine, EngineSettings};
 use crate::executors::{Executor, ExecutorSettings, Executors, LocalSettings};
+use crate::gateway::{Gateways, Secret};
 use crate::inventory::Inventory;
 use crate::lifecycle::Lifecycle;
 use crate::redact::Vault;
@@ -38,6 +39,7 @@ pub struct Home {
     pub clock: Clock,
     blobs: Blobs,
     executors: Arc<Executors>,
+    gateways: Gateways,
     vault: Vault,
     signing: SigningKey,
 }
@@ -89,6 +91,7 @@ impl Home {
         });
         Ok(Self {
             signing: key_file::open(&config.data.join("secret.key"))?,
+            gateways: open_gateways(&config, &vault),
             vault,
             executors: Arc::new(executors),
             config,
@@ -120,10 +123,14 @@ impl Home {
             executors: self.executors.clone(),
             vault: self.vault.clone(),
             links: Links::new(self.signing.clone(), public_url),
+            gateways: self.gateways.clone(),
             signing: self.signing.clone(),
             clock: self.clock.clone(),
         };
-        let data = self.config.data.display().to_string();
+        let mut private_texts = vec![self.config.data.display().to_string()];
+        for gateway in self.gateways.list() {
+            private_texts.extend(gateway.instance().private_texts());
+        }
         let settings = ControlSettings {
             max_artifact: self.config.uploads.max_size.0,
             upload_link_expires: self.config.uploads.link_expires.0,
@@ -132,7 +139,7 @@ impl Home {
             max_group_members: self.config.limits.max_group_members,
             per_owner: self.config.per_owner(),
             scratch: self.config.data.join("scratch"),
-            private_texts: vec![data],
+            private_texts,
         };
         Control::new(rooms, settings)
     }
@@ -223,6 +230,27 @@ pub async fn open_store(config: &Config) -> anyhow::Result<Store> {
     Store::open(&settings, Changes::new())
         .await
         .with_context(|| format!("the database {shown} can't be opened"))
+}
+
+/// The gateways, whose credentials are read once here: so they are scrubbed before they are used, and one that can't be
+/// read is in the log from the start.
+fn open_gateways(config: &Config, vault: &Vault) -> Gateways {
+    let vault = vault.clone();
+    let gateways = Gateways::new(
+        config.instances(),
+        &(Arc::new(move |secret: &Secret| match secret {
+            Secret::At(reference) => vault.read(reference).map_err(|error| error.to_string()),
+            Secret::Given(value) => {
+                vault.remember(value);
+                Ok(value.clone())
+            }
+        }) as _),
+    );
+    for gateway in gateways.list() {
+        // What is wrong with it was logged; whoever needs it is told.
+        let _ = gateway.credential();
+    }
+    gateways
 }
 
 /// Reads the folder of targets.

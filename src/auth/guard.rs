@@ -112,4 +112,4 @@ pub async fn guard(State(guard): State<Guard>, mut request: Request, next: Next)
 }
 
 /// The scopes a key may be given.
-pub const KEY_SCOPES: [Scope; 2] = [Scope::Tasks, Scope::Approve];
+pub const KEY_SCOPES: [Scope; 3] = [Scope::Tasks, Scope::Approve, Scope::Openclaw];

@@ -15,6 +15,8 @@ pub enum KeyScope {
     Tasks,
     /// See and answer the approvals of others.
     Approve,
+    /// Talk to OpenClaw gateways.
+    Openclaw,
 }
 
 /// What to do with keys.
@@ -60,6 +62,7 @@ pub(super) async fn execute(command: KeysCommand, home: &Home) -> anyhow::Result
             let scopes = scopes.into_iter().map(|scope| match scope {
                 KeyScope::Tasks => Scope::Tasks,
                 KeyScope::Approve => Scope::Approve,
+                KeyScope::Openclaw => Scope::Openclaw,
             });
             let made = keys.create(&name, scopes.collect(), expires.map(|span| span.0)).await?;
             if json {

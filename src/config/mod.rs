@@ -3,6 +3,8 @@
 //! The environment is read nowhere else: rooms are handed [`Environment`] or plain values. Unknown keys are errors
 //! with their position. `default.toml` beside this file is the reference and is tested to say the same as the types.
 
+mod gateways;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -10,8 +12,10 @@ use anyhow::Context as _;
 use serde::{Deserialize, Serialize};
 
 use crate::domain::units::{ByteSize, Span};
-
+use crate::gateway::Instance;
 use crate::telemetry;
+
+pub use gateways::GatewayTable;
 
 /// The annotated default file, as `clawhand config default` prints it.
 pub const DEFAULT: &str = include_str!("default.toml");
@@ -179,6 +183,9 @@ pub struct Config {
     pub retention: Retention,
     /// `[log]`.
     pub log: telemetry::Settings,
+    /// `[[gateway]]`.
+    #[serde(deserialize_with = "gateways::tables", skip_serializing_if = "Vec::is_empty")]
+    pub gateway: Vec<GatewayTable>,
 }
 
 impl Default for Database {
@@ -273,6 +280,7 @@ impl Default for Config {
             facts: FactsSection::default(),
             retention: Retention::default(),
             log: telemetry::Settings::default(),
+            gateway: Vec::new(),
         }
     }
 }
@@ -341,6 +349,7 @@ impl Config {
         if let Some(filter) = text("CLAWHAND_LOG") {
             self.log.filter = filter;
         }
+        gateways::overlay(&mut self.gateway, environment)?;
         if self.data.as_os_str().is_empty() {
             self.data = default_data(environment);
         }
@@ -370,6 +379,11 @@ impl Config {
     /// How many executions of one owner may run at once; nothing is no limit.
     pub fn per_owner(&self) -> Option<u32> {
         Some(self.limits.max_concurrent_per_owner).filter(|limit| *limit > 0)
+    }
+
+    /// The OpenClaw gateways.
+    pub fn instances(&self) -> Vec<Instance> {
+        self.gateway.iter().map(GatewayTable::instance).collect()
     }
 
     /// The database's URL, with the default filled in.

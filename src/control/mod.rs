@@ -11,6 +11,7 @@ mod facts;
 pub mod links;
 mod listing;
 mod members;
+pub mod openclaw;
 mod operator;
 mod privacy;
 mod replan;
@@ -39,6 +40,7 @@ use crate::blobs::{BlobError, Blobs};
 use crate::domain::signing::SigningKey;
 use crate::domain::{Actor, Clock, Code, Refusal, Scope};
 use crate::executors::Executors;
+use crate::gateway::Gateways;
 use crate::inventory::Inventory;
 use crate::redact::{Clean, Rules, Vault};
 use crate::store::{Store, StoreError};
@@ -82,6 +84,8 @@ pub struct Rooms {
     pub vault: Vault,
     /// Signed links.
     pub links: Links,
+    /// OpenClaw gateways.
+    pub gateways: Gateways,
     /// With which plans are bound to targets.
     pub signing: SigningKey,
     /// The time.

@@ -10,6 +10,8 @@ pub enum Scope {
     Tasks,
     /// See and answer the approvals of others.
     Approve,
+    /// Talk to OpenClaw gateways: to everything there that clawhand itself reaches.
+    Openclaw,
     /// The operator at the machine itself: sees every owner's rows. Never given to a model's door.
     Operator,
 }
@@ -20,6 +22,7 @@ impl Scope {
         match self {
             Self::Tasks => "tasks",
             Self::Approve => "approve",
+            Self::Openclaw => "openclaw",
             Self::Operator => "operator",
         }
     }
@@ -61,7 +64,7 @@ impl Actor {
             subject: OPERATOR.into(),
             client: "cli".into(),
             door: Door::Cli,
-            scopes: vec![Scope::Tasks, Scope::Approve, Scope::Operator],
+            scopes: vec![Scope::Tasks, Scope::Approve, Scope::Openclaw, Scope::Operator],
         }
     }
 
@@ -71,7 +74,7 @@ impl Actor {
             subject: OPERATOR.into(),
             client: client.into(),
             door: Door::Stdio,
-            scopes: vec![Scope::Tasks],
+            scopes: vec![Scope::Tasks, Scope::Openclaw],
         }
     }
 

@@ -52,6 +52,14 @@ pub enum Code {
     StorageUnavailable,
     /// The plan is not the one that was approved.
     PlanChanged,
+    /// No OpenClaw instance has this name.
+    UnknownInstance,
+    /// The OpenClaw gateway can't be reached, or isn't ready; nothing was done.
+    GatewayUnreachable,
+    /// The OpenClaw gateway, or the run there, said no.
+    GatewayRefused,
+    /// No reply came of it, and it may not be known what was done.
+    GatewayFailed,
     /// A mistake in clawhand itself or in what its operator configured.
     Internal,
 }
@@ -82,13 +90,20 @@ impl Code {
             Self::StorageFull => "storage_full",
             Self::StorageUnavailable => "storage_unavailable",
             Self::PlanChanged => "plan_changed",
+            Self::UnknownInstance => "unknown_instance",
+            Self::GatewayUnreachable => "gateway_unreachable",
+            Self::GatewayRefused => "gateway_refused",
+            Self::GatewayFailed => "gateway_failed",
             Self::Internal => "internal",
         }
     }
 
     /// Whether the same call may succeed later without being changed.
     pub const fn retryable(self) -> bool {
-        matches!(self, Self::Busy | Self::StorageFull | Self::StorageUnavailable)
+        matches!(
+            self,
+            Self::Busy | Self::StorageFull | Self::StorageUnavailable | Self::GatewayUnreachable
+        )
     }
 }
 

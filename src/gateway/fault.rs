@@ -52,7 +52,7 @@ pub struct Pairing {
 pub struct GatewayError {
     /// Which kind.
     pub fault: Fault,
-    /// What happened, as a fragment that a sentence can end with.
+    /// What happened. The texts begin as those of openclaw-mcp 1.7.0 do, because people search for them.
     pub message: String,
     /// The gateway's own code for it, such as `invalid_request_error` or `INVALID_REQUEST`.
     pub code: Option<String>,

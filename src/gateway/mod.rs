@@ -5,12 +5,13 @@
 
 pub mod device;
 pub mod fault;
+pub mod http;
 pub mod instance;
 pub mod socket;
 mod tls;
 pub mod wire;
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 pub use fault::{Fault, GatewayError};
 pub use instance::{Address, Credential, Fingerprint, Instance, Name, Secret};
@@ -29,18 +30,17 @@ pub struct Gateway(Arc<Shared>);
 struct Shared {
     instance: Instance,
     secrets: ReadSecret,
+    /// The connections over HTTP, or why there can be none.
+    client: OnceLock<Result<reqwest::Client, String>>,
 }
 
 impl Gateways {
     /// The gateways of these instances, whose names differ.
-    ///
-    /// # Errors
-    /// When a connection to one can't be set up, whatever is at its other end.
-    pub fn new(instances: Vec<Instance>, secrets: &ReadSecret) -> Result<Self, GatewayError> {
+    pub fn new(instances: Vec<Instance>, secrets: &ReadSecret) -> Self {
         let gateways = instances
             .into_iter()
             .map(|instance| Gateway::new(instance, secrets.clone()));
-        Ok(Self(Arc::new(gateways.collect::<Result<_, _>>()?)))
+        Self(Arc::new(gateways.collect()))
     }
 
     /// The gateway of this name, or the default one.
@@ -74,17 +74,21 @@ impl Gateways {
     fn unknown(&self, name: Option<&str>) -> GatewayError {
         let names: Vec<&str> = self.0.iter().map(|gateway| gateway.instance().name.as_str()).collect();
         let message = match (name, names.is_empty()) {
-            (_, true) => "no OpenClaw instance is configured".to_owned(),
-            (Some(name), false) => format!("unknown OpenClaw instance {name:?}. Available: {}", names.join(", ")),
-            (None, false) => format!("name an OpenClaw instance. Available: {}", names.join(", ")),
+            (_, true) => "No OpenClaw instance is configured".to_owned(),
+            (Some(name), false) => format!("Unknown instance {name:?}. Available: {}", names.join(", ")),
+            (None, false) => format!("Name an instance. Available: {}", names.join(", ")),
         };
         GatewayError::new(Fault::UnknownInstance, message)
     }
 }
 
 impl Gateway {
-    fn new(instance: Instance, secrets: ReadSecret) -> Result<Self, GatewayError> {
-        Ok(Self(Arc::new(Shared { instance, secrets })))
+    fn new(instance: Instance, secrets: ReadSecret) -> Self {
+        Self(Arc::new(Shared {
+            instance,
+            secrets,
+            client: OnceLock::new(),
+        }))
     }
 
     /// What is configured about it.

@@ -52,10 +52,12 @@ fn status(code: Code) -> StatusCode {
         }
         Code::Busy => StatusCode::TOO_MANY_REQUESTS,
         Code::StorageFull => StatusCode::INSUFFICIENT_STORAGE,
-        Code::StorageUnavailable => StatusCode::SERVICE_UNAVAILABLE,
+        Code::StorageUnavailable | Code::GatewayUnreachable => StatusCode::SERVICE_UNAVAILABLE,
+        Code::GatewayRefused | Code::GatewayFailed => StatusCode::BAD_GATEWAY,
         Code::Internal => StatusCode::INTERNAL_SERVER_ERROR,
         Code::InvalidArgument
         | Code::UnknownTarget
+        | Code::UnknownInstance
         | Code::AmbiguousTarget
         | Code::DisabledTarget
         | Code::IntentNotAllowed
@@ -72,7 +74,12 @@ mod tests {
 
     #[test]
     fn what_may_work_later_is_a_status_that_says_so() {
-        for code in [Code::Busy, Code::StorageFull, Code::StorageUnavailable] {
+        for code in [
+            Code::Busy,
+            Code::StorageFull,
+            Code::StorageUnavailable,
+            Code::GatewayUnreachable,
+        ] {
             assert!(code.retryable());
             assert!(status(code).is_server_error() || status(code) == StatusCode::TOO_MANY_REQUESTS);
         }

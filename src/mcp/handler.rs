@@ -51,9 +51,9 @@ impl Handler {
     /// A server that acts through `control` in the name of `caller`.
     pub fn new(control: Control, caller: Caller) -> Self {
         Self(Arc::new(Shared {
+            tools: tools::offered(&control),
             control,
             caller,
-            tools: tools::all(),
         }))
     }
 

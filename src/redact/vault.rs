@@ -59,11 +59,16 @@ impl Vault {
                 .ok_or_else(|| VaultError::NotSet(name.clone()))?,
             SecretRef::File(path) => read_file(path)?,
         };
+        self.remember(&value);
+        Ok(value)
+    }
+
+    /// Scrubs from here on a value that was given and not read.
+    pub fn remember(&self, value: &str) {
         let mut seen = self.lock();
-        if !value.is_empty() && seen.values.insert(value.clone()) {
+        if !value.is_empty() && seen.values.insert(value.to_owned()) {
             seen.generation += 1;
         }
-        Ok(value)
     }
 
     /// Changes whenever a value was read for the first time.

@@ -5,6 +5,10 @@ mod get_result;
 mod get_status;
 mod list_targets;
 mod list_tasks;
+mod openclaw;
+mod openclaw_chat;
+mod openclaw_instances;
+mod openclaw_status;
 mod respond_to_approval;
 mod start_execution;
 mod submit_task;
@@ -39,14 +43,28 @@ impl Call<'_> {
     }
 }
 
+/// The tools of an installation, in the order of their names. Without a gateway there is nothing to talk to.
+pub(super) fn offered(control: &Control) -> Vec<Tool> {
+    let mut tools = all();
+    tools.retain(|tool| control.has_gateways() || !is_openclaw(&tool.name));
+    tools
+}
+
+fn is_openclaw(name: &str) -> bool {
+    name.starts_with("openclaw_")
+}
+
 /// Every tool, in the order of their names.
-pub(super) fn all() -> Vec<Tool> {
+fn all() -> Vec<Tool> {
     vec![
         cancel_execution::tool(),
         get_result::tool(),
         get_status::tool(),
         list_targets::tool(),
         list_tasks::tool(),
+        openclaw_chat::tool(),
+        openclaw_instances::tool(),
+        openclaw_status::tool(),
         respond_to_approval::tool(),
         start_execution::tool(),
         submit_task::tool(),
@@ -60,6 +78,7 @@ pub(super) fn visible(name: &str, actor: &Actor) -> bool {
     match name {
         "list_targets" => true,
         "respond_to_approval" => actor.has(Scope::Tasks) || actor.has(Scope::Approve),
+        name if is_openclaw(name) => actor.has(Scope::Openclaw),
         _ => actor.has(Scope::Tasks),
     }
 }
@@ -71,7 +90,10 @@ pub(super) async fn call(call: Call<'_>) -> Called {
         let refusal = Refusal::new(
             Code::NotAllowed,
             format!("your key doesn't reach {name}"),
-            "ask the operator for a key with the scope tasks",
+            match is_openclaw(name) {
+                true => "ask the operator for a key with the scope openclaw",
+                false => "ask the operator for a key with the scope tasks",
+            },
         );
         return Ok(answer::refused(&answer::own(refusal)).into());
     }
@@ -81,6 +103,9 @@ pub(super) async fn call(call: Call<'_>) -> Called {
         "get_status" => get_status::call(call).await,
         "list_targets" => list_targets::call(call).await,
         "list_tasks" => list_tasks::call(call).await,
+        "openclaw_chat" => openclaw_chat::call(call).await,
+        "openclaw_instances" => openclaw_instances::call(call),
+        "openclaw_status" => openclaw_status::call(call).await,
         "respond_to_approval" => respond_to_approval::call(call).await,
         "start_execution" => start_execution::call(call).await,
         "submit_task" => submit_task::call(call).await,
@@ -101,6 +126,8 @@ struct About {
 enum Effect {
     /// It changes nothing.
     Reads,
+    /// It changes nothing, and looks at what isn't clawhand's.
+    Asks,
     /// It adds a new thing each time.
     Adds,
     /// It adds or replaces; a second time changes nothing.
@@ -115,6 +142,7 @@ enum Effect {
 fn describe<In: JsonSchema, Out: JsonSchema>(about: &About) -> Tool {
     let (read_only, destructive, idempotent, open_world) = match about.effect {
         Effect::Reads => (true, false, true, false),
+        Effect::Asks => (true, false, true, true),
         Effect::Adds => (false, false, false, false),
         Effect::Puts => (false, false, true, false),
         Effect::Acts => (false, true, false, true),
@@ -178,5 +206,6 @@ mod tests {
         assert_eq!(seen(&[]), 1);
         assert_eq!(seen(&[Scope::Approve]), 2);
         assert_eq!(seen(&[Scope::Tasks]), 9);
+        assert_eq!(seen(&[Scope::Openclaw]), 4);
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use clawhand::gateway::socket::State;
+use clawhand::gateway::socket::{Notice, State};
 use clawhand::gateway::wire::{
     self, Accepted, AgentRun, ApprovalResolve, Decision, IdempotencyKey, Messages, SessionsAbort, SessionsGet,
 };

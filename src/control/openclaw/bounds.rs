@@ -1,0 +1,101 @@
+//! What may be said to a gateway. The bounds and their words are those of openclaw-mcp 1.7.0.
+
+use crate::domain::Refusal;
+
+/// The longest message, in UTF-16 units: a character outside of the basic plane counts as two.
+const MESSAGE_MAX: usize = 100_000;
+/// The longest id.
+const ID_MAX: usize = 256;
+
+/// Whether line breaks and tabs may be in a text.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Lines {
+    One,
+    Many,
+}
+
+/// A message without the blanks around it.
+pub(super) fn message(text: &str) -> Result<&str, Refusal> {
+    bounded("message", text, MESSAGE_MAX, Lines::Many)
+}
+
+/// An id without the blanks around it. A line break could not be sent in a header, so it is none of an id.
+pub(super) fn id<'a>(field: &str, text: Option<&'a str>) -> Result<Option<&'a str>, Refusal> {
+    text.map(|text| bounded(field, text, ID_MAX, Lines::One)).transpose()
+}
+
+/// A field that isn't a text.
+pub(super) fn no_text(field: &str) -> Refusal {
+    Refusal::invalid(
+        format!("{field} must be a string"),
+        format!("write a text into {field}"),
+    )
+}
+
+fn bounded<'a>(field: &str, text: &'a str, max: usize, lines: Lines) -> Result<&'a str, Refusal> {
+    // What JavaScript calls blank, so that the same texts are taken as before.
+    let text = text.trim_matches(|c: char| c == '\u{feff}' || (c.is_whitespace() && c != '\u{85}'));
+    if text.is_empty() {
+        return Err(Refusal::invalid(
+            format!("{field} must not be empty"),
+            format!("write something into {field}"),
+        ));
+    }
+    if text.encode_utf16().count() > max {
+        return Err(Refusal::invalid(
+            format!("{field} exceeds maximum length of {max} characters"),
+            format!("shorten {field}"),
+        ));
+    }
+    let is_allowed = |c: char| !c.is_control() || (lines == Lines::Many && matches!(c, '\t' | '\n' | '\r'));
+    if !text.chars().all(is_allowed) {
+        return Err(Refusal::invalid(
+            format!("{field} contains invalid control characters"),
+            format!("remove them from {field}"),
+        ));
+    }
+    Ok(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn says(result: Result<&str, Refusal>) -> String {
+        result.map_or_else(|refusal| refusal.message, str::to_owned)
+    }
+
+    #[test]
+    fn blanks_around_are_no_part_and_a_text_of_blanks_is_none() {
+        assert_eq!(says(message("\u{feff}\n  two\nlines\t\u{2028}")), "two\nlines");
+        for blank in ["", "  ", "\t\r\n", "\u{a0}\u{feff}"] {
+            assert_eq!(says(message(blank)), "message must not be empty", "{blank:?}");
+        }
+        assert_eq!(says(message("a\u{85}")), "message contains invalid control characters");
+    }
+
+    #[test]
+    fn a_hundred_thousand_units_are_taken_and_not_one_more() {
+        for (letter, count) in [("x", 100_000), ("é", 100_000), ("東", 100_000), ("🦀", 50_000)] {
+            let text = letter.repeat(count);
+            assert!(message(&text).is_ok(), "{letter}");
+            let more = "message exceeds maximum length of 100000 characters";
+            assert_eq!(says(message(&format!("{text}x"))), more, "{letter}");
+        }
+        assert!(id("session_id", Some(&"x".repeat(256))).is_ok());
+        let long = "x".repeat(257);
+        let refused = id("session_id", Some(&long)).map(Option::unwrap_or_default);
+        assert_eq!(says(refused), "session_id exceeds maximum length of 256 characters");
+    }
+
+    #[test]
+    fn control_characters_are_refused_except_those_of_lines_and_tables() {
+        for code in (0..0x20).chain(0x7f..0xa0) {
+            let c = char::from_u32(code).expect("a character");
+            let text = format!("a{c}b");
+            let lines = matches!(c, '\t' | '\n' | '\r');
+            assert_eq!(message(&text).is_ok(), lines, "{code:x}");
+            assert!(id("instance", Some(&text)).is_err(), "{code:x}");
+        }
+    }
+}

@@ -1,0 +1,56 @@
+//! What the `openclaw_` tools share: arguments and texts in the way of openclaw-mcp 1.7.0.
+
+use rmcp::model::{CallToolResult, ContentBlock};
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use super::Call;
+use crate::control::{Answer, openclaw};
+use crate::domain::Refusal;
+use crate::mcp::answer;
+use crate::redact::Clean;
+
+impl Call<'_> {
+    /// Its arguments, all of which are texts. What is unknown is left alone.
+    pub(super) fn texts<T: DeserializeOwned>(&mut self) -> Result<T, Clean<Refusal>> {
+        let mut arguments = std::mem::take(&mut self.arguments);
+        let schema = &self.tool.input_schema;
+        let required = |name: &str| schema.get("required").is_some_and(|names| has(names, name));
+        let known = schema.get("properties").and_then(Value::as_object);
+        for name in known.into_iter().flat_map(|known| known.keys()) {
+            match arguments.get(name) {
+                Some(Value::String(_)) => {}
+                None | Some(Value::Null) if !required(name) => {
+                    arguments.remove(name);
+                }
+                _ => return Err(self.control.openclaw_field(name)),
+            }
+        }
+        serde_json::from_value(Value::Object(arguments)).map_err(|_| self.control.openclaw_field("arguments"))
+    }
+}
+
+fn has(names: &Value, name: &str) -> bool {
+    names.as_array().into_iter().flatten().any(|one| one == name)
+}
+
+/// Structured content, with the text that clients of openclaw-mcp know beside it.
+pub(super) fn result(answer: Answer) -> CallToolResult {
+    match answer {
+        Ok(value) => {
+            let text = openclaw::text_of(&value);
+            saying(text, CallToolResult::structured(value.into_inner()))
+        }
+        Err(refusal) => refused(&refusal),
+    }
+}
+
+/// `Error: ` and why.
+pub(super) fn refused(refusal: &Clean<Refusal>) -> CallToolResult {
+    saying(format!("Error: {}", refusal.message), answer::refused(refusal))
+}
+
+fn saying(text: String, mut result: CallToolResult) -> CallToolResult {
+    result.content = vec![ContentBlock::text(text)];
+    result
+}

@@ -1,0 +1,6 @@
+//! The same against real gateways, which tests/run/openclaw.sh starts.
+
+mod chat;
+pub mod real;
+mod socket;
+mod status;

@@ -1,0 +1,419 @@
+//! The tools for OpenClaw, as a client sees them: what they take, what they say, and how they end.
+
+use std::collections::BTreeMap;
+
+use clawhand::app::Home;
+use clawhand::config::{Config, Environment};
+use tokio::io::{AsyncBufRead, AsyncBufReadExt as _, AsyncWrite, AsyncWriteExt as _, BufReader, Lines};
+
+use super::*;
+use crate::gateway::scripted::http::Play;
+use crate::gateway::scripted::{Scripted, TOKEN};
+
+const OLD: &str = "2025-11-25";
+const MEGABYTE: usize = 1 << 20;
+
+/// An installation with two instances, of which the second is the default.
+struct Lab {
+    lab: Scripted,
+    prod: Scripted,
+    control: Control,
+    home: Home,
+    _folder: tempfile::TempDir,
+}
+
+impl Lab {
+    async fn new() -> Self {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let (lab, prod) = (Scripted::start().await, Scripted::start().await);
+        let tables = format!(
+            "[[gateway]]\nname = \"lab\"\nurl = \"http://{}\"\ntoken = {{ env = \"LAB_TOKEN\" }}\nshow_url = true\n\
+             [[gateway]]\nname = \"prod\"\nurl = \"http://{}\"\ntoken = {{ env = \"LAB_TOKEN\" }}\ndefault = true\n",
+            lab.address, prod.address
+        );
+        let folder = tempfile::tempdir().expect("a folder");
+        let parsed: Config = toml::from_str(&tables).expect("parses");
+        std::fs::create_dir(folder.path().join("targets")).expect("made");
+        let config = Config {
+            data: folder.path().join("data"),
+            targets: folder.path().join("targets"),
+            ..parsed
+        };
+        let environment = Environment::from_iter([("LAB_TOKEN".to_owned(), TOKEN.to_owned())]);
+        let home = Home::open(config, &environment).await.expect("opens");
+        Self {
+            lab,
+            prod,
+            control: home.control(None),
+            home,
+            _folder: folder,
+        }
+    }
+
+    async fn door(&self, scopes: &[Scope]) -> Door {
+        Door::before(self.control.clone(), HttpSettings::default(), Some(caller(scopes))).await
+    }
+
+    /// A client over standard input and output.
+    fn stdio(&self) -> (impl AsyncWrite + Unpin, Lines<impl AsyncBufRead + Unpin>) {
+        let (ours, theirs) = tokio::io::duplex(1 << 16);
+        let handler = Handler::new(self.control.clone(), Caller::Fixed(caller(&[Scope::Openclaw])));
+        TaskTracker::new().spawn(async move {
+            let running = rmcp::service::serve_server(handler, theirs).await.expect("a handshake");
+            running.waiting().await.expect("an end");
+        });
+        let (read, write) = tokio::io::split(ours);
+        (write, BufReader::new(read).lines())
+    }
+}
+
+fn said(answer: &Value) -> &str {
+    answer["result"]["content"][0]["text"].as_str().expect("a text")
+}
+
+#[tokio::test]
+async fn the_tools_are_there_for_those_who_may_and_where_there_is_a_gateway() {
+    let lab = Lab::new().await;
+    let list = |scopes: &'static [Scope]| async {
+        let door = lab.door(scopes).await;
+        door.answer(MODERN, "tools/list", json!({})).await
+    };
+    let listed = list(&[Scope::Openclaw]).await;
+    assert_eq!(
+        names(&listed),
+        ["list_targets", "openclaw_chat", "openclaw_instances", "openclaw_status"]
+    );
+    assert_eq!(names(&list(&[Scope::Tasks]).await).len(), 9);
+    let door = lab.door(&[Scope::Tasks]).await;
+    let refused = door.call(MODERN, "openclaw_instances", json!({})).await;
+    assert_eq!(
+        refused["result"]["structuredContent"]["code"], "not_allowed",
+        "{refused}"
+    );
+    let without = Door::usual().await;
+    let unknown = without.call(MODERN, "openclaw_instances", json!({})).await;
+    assert!(unknown["error"].is_object(), "{unknown}");
+
+    // Names, arguments and what must be there are those of openclaw-mcp 1.7.0.
+    let tools: BTreeMap<&str, &Value> = listed["result"]["tools"]
+        .as_array()
+        .expect("tools")
+        .iter()
+        .map(|tool| (tool["name"].as_str().expect("a name"), tool))
+        .collect();
+    for (name, takes, required) in [
+        (
+            "openclaw_chat",
+            vec!["instance", "message", "session_id"],
+            json!(["message"]),
+        ),
+        ("openclaw_status", vec!["instance"], Value::Null),
+        ("openclaw_instances", vec![], Value::Null),
+    ] {
+        let schema = &tools[name]["inputSchema"];
+        let mut properties: Vec<&str> = schema["properties"]
+            .as_object()
+            .expect("fields")
+            .keys()
+            .map(String::as_str)
+            .collect();
+        properties.sort_unstable();
+        assert_eq!((properties, &schema["required"]), (takes, &required), "{name}");
+        assert_eq!(
+            schema["additionalProperties"],
+            Value::Null,
+            "{name}: what is unknown is ignored"
+        );
+        assert!(
+            tools[name]["outputSchema"].is_object() && tools[name]["title"].is_string(),
+            "{name}"
+        );
+    }
+    let hints = &tools["openclaw_chat"]["annotations"];
+    assert_eq!(
+        (&hints["readOnlyHint"], &hints["openWorldHint"]),
+        (&json!(false), &json!(true))
+    );
+}
+
+#[tokio::test]
+async fn a_chat_answers_with_the_reply_itself() {
+    let lab = Lab::new().await;
+    let door = lab.door(&[Scope::Openclaw]).await;
+    let arguments = json!({"message": "  Grüße 東京\n ", "session_id": "s-1", "unknown": [1]});
+    for revision in [OLD, MODERN] {
+        let answer = door.call(revision, "openclaw_chat", arguments.clone()).await;
+        assert_eq!(said(&answer), "Grüße 東京", "{answer}");
+        let content = &answer["result"]["structuredContent"];
+        assert_eq!(content["response"], "Grüße 東京");
+        assert_eq!(
+            (&content["instance"], &content["session_id"]),
+            (&json!("prod"), &json!("s-1"))
+        );
+        assert_eq!(
+            (&content["finish_reason"], &content["usage"]["total_tokens"]),
+            (&json!("stop"), &json!(18))
+        );
+    }
+    assert_eq!(lab.prod.desk.chats()[1].header("x-openclaw-session-key"), Some("s-1"));
+    let answer = door
+        .call(
+            MODERN,
+            "openclaw_chat",
+            json!({"message": "hi", "instance": " lab ", "session_id": null}),
+        )
+        .await;
+    assert_eq!((said(&answer), lab.lab.desk.chats().len()), ("hi", 1));
+    // As long as it may be, in a script that takes three bytes a character.
+    let longest = "東".repeat(100_000);
+    let answer = door.call(MODERN, "openclaw_chat", json!({"message": longest})).await;
+    assert_eq!(said(&answer), longest);
+}
+
+#[tokio::test]
+async fn bad_calls_are_told_in_the_words_that_clients_know() {
+    let lab = Lab::new().await;
+    let door = lab.door(&[Scope::Openclaw]).await;
+    let long = "x".repeat(100_001);
+    for (tool, arguments, words, code) in [
+        (
+            "openclaw_chat",
+            json!({}),
+            "message must be a string",
+            "invalid_argument",
+        ),
+        (
+            "openclaw_chat",
+            json!({"message": null}),
+            "message must be a string",
+            "invalid_argument",
+        ),
+        (
+            "openclaw_chat",
+            json!({"message": 5}),
+            "message must be a string",
+            "invalid_argument",
+        ),
+        (
+            "openclaw_chat",
+            json!({"message": " \n"}),
+            "message must not be empty",
+            "invalid_argument",
+        ),
+        (
+            "openclaw_chat",
+            json!({"message": long}),
+            "message exceeds maximum length of 100000 characters",
+            "invalid_argument",
+        ),
+        (
+            "openclaw_chat",
+            json!({"message": "a\u{1b}[0m"}),
+            "message contains invalid control characters",
+            "invalid_argument",
+        ),
+        (
+            "openclaw_chat",
+            json!({"message": "a\0"}),
+            "message contains invalid control characters",
+            "invalid_argument",
+        ),
+        (
+            "openclaw_chat",
+            json!({"message": "a", "session_id": []}),
+            "session_id must be a string",
+            "invalid_argument",
+        ),
+        (
+            "openclaw_chat",
+            json!({"message": "a", "session_id": "x".repeat(257)}),
+            "session_id exceeds maximum length of 256 characters",
+            "invalid_argument",
+        ),
+        (
+            "openclaw_chat",
+            json!({"message": "a", "session_id": "a\r\nb"}),
+            "session_id contains invalid control characters",
+            "invalid_argument",
+        ),
+        (
+            "openclaw_chat",
+            json!({"message": "a", "instance": "nope"}),
+            "Unknown instance \"nope\". Available: lab, prod",
+            "unknown_instance",
+        ),
+        (
+            "openclaw_status",
+            json!({"instance": ""}),
+            "instance must not be empty",
+            "invalid_argument",
+        ),
+        (
+            "openclaw_status",
+            json!({"instance": "nope"}),
+            "Unknown instance \"nope\". Available: lab, prod",
+            "unknown_instance",
+        ),
+    ] {
+        let answer = door.call(MODERN, tool, arguments).await;
+        assert_eq!(answer["result"]["isError"], true, "{answer}");
+        assert_eq!(said(&answer), format!("Error: {words}"));
+        assert_eq!(answer["result"]["structuredContent"]["code"], code, "{answer}");
+    }
+    assert!(lab.prod.desk.asked().is_empty(), "nothing of it reached a gateway");
+    let error = json!({"error": {"message": "agent is busy", "type": "overloaded"}}).to_string();
+    lab.prod
+        .desk
+        .play([Play::Answer(429, "application/json", error.into())]);
+    let answer = door.call(MODERN, "openclaw_chat", json!({"message": "hi"})).await;
+    assert_eq!(
+        said(&answer),
+        "Error: API request failed: 429 Too Many Requests: agent is busy (overloaded)"
+    );
+    let refusal = &answer["result"]["structuredContent"];
+    assert_eq!(
+        (&refusal["code"], &refusal["retryable"]),
+        (&json!("gateway_refused"), &json!(true))
+    );
+    lab.prod.desk.play(
+        [Play::Begin]
+            .into_iter()
+            .chain(vec![Play::Text("x".repeat(MEGABYTE)); 11]),
+    );
+    let answer = door.call(MODERN, "openclaw_chat", json!({"message": "hi"})).await;
+    assert_eq!(said(&answer), "Error: Response exceeds maximum allowed size (10MB)");
+}
+
+#[tokio::test]
+async fn instances_and_their_status_are_listed_without_what_is_private() {
+    let lab = Lab::new().await;
+    let door = lab.door(&[Scope::Openclaw]).await;
+    let answer = door.call(MODERN, "openclaw_instances", json!({})).await;
+    let expected = json!({"instances": [
+        {"name": "lab", "url": format!("http://{}", lab.lab.address), "isDefault": false},
+        {"name": "prod", "url": "[private]", "isDefault": true},
+    ], "total": 2});
+    assert_eq!(answer["result"]["structuredContent"], expected);
+    assert_eq!(said(&answer), serde_json::to_string_pretty(&expected).expect("JSON"));
+
+    let status = async |instance: &str| {
+        let answer = door
+            .call(MODERN, "openclaw_status", json!({"instance": instance}))
+            .await;
+        assert_eq!(answer["result"]["isError"], false, "{answer}");
+        let content = answer["result"]["structuredContent"].clone();
+        assert_eq!(serde_json::from_str::<Value>(said(&answer)).expect("JSON"), content);
+        content
+    };
+    let well = status("lab").await;
+    assert_eq!(
+        (&well["status"], &well["state"], &well["instance"]),
+        (&json!("ok"), &json!("ready"), &json!("lab"))
+    );
+    lab.lab.desk.be(|manner| manner.token = "another".into());
+    let ill = status("lab").await;
+    assert_eq!(
+        (&ill["status"], &ill["state"]),
+        (&json!("error"), &json!("wrong_token")),
+        "{ill}"
+    );
+    let Lab { lab, prod, .. } = lab;
+    drop((lab, prod));
+    let gone = status("prod").await;
+    assert_eq!(
+        (&gone["status"], &gone["state"]),
+        (&json!("error"), &json!("unreachable")),
+        "{gone}"
+    );
+}
+
+#[tokio::test]
+async fn a_reply_never_carries_the_token_or_the_address() {
+    let lab = Lab::new().await;
+    let door = lab.door(&[Scope::Openclaw]).await;
+    let message = format!("my token is {TOKEN} and I am at http://{}", lab.prod.address);
+    let answer = door.call(MODERN, "openclaw_chat", json!({"message": message})).await;
+    let all = answer.to_string();
+    assert!(
+        !all.contains(TOKEN) && !all.contains(&lab.prod.address.to_string()),
+        "{all}"
+    );
+    assert!(
+        said(&answer).starts_with("my token is [") && said(&answer).contains("[private]"),
+        "{all}"
+    );
+    assert!(!lab.home.config.show().expect("shows").contains(TOKEN));
+}
+
+#[tokio::test]
+async fn progress_is_told_while_text_arrives_and_a_cancelled_call_ends_the_run() {
+    let lab = Lab::new().await;
+    let (mut write, mut lines) = lab.stdio();
+    let hello = json!({"protocolVersion": OLD, "capabilities": {}, "clientInfo": {"name": "x", "version": "1"}});
+    let mut send = async |message: Value| {
+        let line = format!("{message}\n");
+        write.write_all(line.as_bytes()).await.expect("written");
+    };
+    let mut next = async || {
+        let line = lines.next_line().await.expect("a line").expect("it still speaks");
+        serde_json::from_str::<Value>(&line).expect("JSON")
+    };
+    send(json!({"jsonrpc": "2.0", "id": 0, "method": "initialize", "params": hello})).await;
+    send(json!({"jsonrpc": "2.0", "method": "notifications/initialized"})).await;
+    next().await;
+    let call = |id: u64, meta: Value| {
+        let params = json!({"name": "openclaw_chat", "arguments": {"message": "hi"}, "_meta": meta});
+        json!({"jsonrpc": "2.0", "id": id, "method": "tools/call", "params": params})
+    };
+    lab.prod.desk.play([
+        Play::Begin,
+        Play::Text("東京".into()),
+        Play::Gate,
+        Play::Text("!".into()),
+        Play::Gate,
+        Play::Done,
+    ]);
+    send(call(1, json!({"progressToken": "t"}))).await;
+    for characters in [2.0, 3.0] {
+        let told = next().await;
+        assert_eq!(told["method"], "notifications/progress", "{told}");
+        assert_eq!(
+            (&told["params"]["progressToken"], &told["params"]["progress"]),
+            (&json!("t"), &json!(characters))
+        );
+        lab.prod.desk.open();
+    }
+    let answer = next().await;
+    assert_eq!((&answer["id"], said(&answer)), (&json!(1), "東京!"));
+    for (at, meta) in [(1, json!({})), (2, json!({"progressToken": "t"}))] {
+        lab.prod.desk.play([Play::Begin, Play::Hang]);
+        send(call(7, meta)).await;
+        lab.prod.desk.until_chats(1 + at as usize).await;
+        send(json!({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": 7}})).await;
+        lab.prod.desk.until_left(at).await;
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_hangs_up_ends_the_run() {
+    let lab = Lab::new().await;
+    let door = lab.door(&[Scope::Openclaw]).await;
+    let mut gone = 0;
+    for meta in [json!({}), json!({"progressToken": 1})] {
+        for revision in [OLD, MODERN] {
+            lab.prod.desk.play([Play::Begin, Play::Text("a".into()), Play::Hang]);
+            let params = json!({"name": "openclaw_chat", "arguments": {"message": "hi"}, "_meta": meta});
+            let request = door.request(revision, "tools/call", params);
+            let asking = async {
+                let mut response = request.send().await.expect("a beginning");
+                while response.chunk().await.expect("a chunk").is_some() {}
+            };
+            gone += 1;
+            tokio::select! {
+                () = asking => panic!("answered without a reply"),
+                () = lab.prod.desk.until_chats(gone as usize) => {}
+            }
+            lab.prod.desk.until_left(gone).await;
+        }
+    }
+}
