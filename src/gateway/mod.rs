@@ -5,6 +5,7 @@
 
 pub mod device;
 pub mod fault;
+pub mod feed;
 pub mod http;
 pub mod instance;
 pub mod socket;

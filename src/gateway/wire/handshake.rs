@@ -112,12 +112,14 @@ pub struct Hello {
 }
 
 impl Hello {
-    /// Whether the connection may do this. A gateway that lists no scopes is taken to have given those that were asked for.
+    /// Whether the connection may do this. A gateway that says nothing of scopes is taken to have given those that were asked
+    /// for; one that lists none has taken them away.
     pub fn may(&self, scope: Scope) -> bool {
-        let has = |wanted: Scope| self.auth.scopes.iter().any(|held| held == wanted.as_str());
+        let Some(scopes) = &self.auth.scopes else { return true };
+        let has = |wanted: Scope| scopes.iter().any(|held| held == wanted.as_str());
         // Whoever may write may read.
         let implied = scope == Scope::Read && has(Scope::Write);
-        self.auth.scopes.is_empty() || has(scope) || implied || has(Scope::Admin)
+        has(scope) || implied || has(Scope::Admin)
     }
 }
 
@@ -139,7 +141,8 @@ pub struct Server {
 #[serde(default, rename_all = "camelCase")]
 pub struct Granted {
     /// The scopes.
-    pub scopes: Vec<String>,
+    #[serde(deserialize_with = "lenient")]
+    pub scopes: Option<Vec<String>>,
     /// What this device can show from now on instead of the gateway's token.
     #[serde(deserialize_with = "lenient")]
     pub device_token: Option<String>,
@@ -147,7 +150,7 @@ pub struct Granted {
 
 impl fmt::Debug for Granted {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Granted({})", self.scopes.join(", "))
+        write!(f, "Granted({})", self.scopes.as_deref().unwrap_or_default().join(", "))
     }
 }
 
@@ -199,7 +202,9 @@ mod tests {
         assert!(hello(&["operator.write"]).may(Scope::Read));
         assert!(!hello(&["operator.write"]).may(Scope::Approvals));
         assert!(hello(&["operator.admin"]).may(Scope::Approvals));
-        assert!(hello(&[]).may(Scope::Write));
+        assert!(!hello(&[]).may(Scope::Read), "a device that was not shown loses them");
+        let silent: Hello = serde_json::from_str(r#"{"type":"hello-ok","protocol":4}"#).expect("a hello");
+        assert!(silent.may(Scope::Write));
     }
 
     #[test]

@@ -108,7 +108,7 @@ impl Real {
     }
 }
 
-async fn post(url: &str, body: Value) {
+pub async fn post(url: &str, body: Value) {
     crate::executors::http::crypto();
     let response = reqwest::Client::new()
         .post(url)

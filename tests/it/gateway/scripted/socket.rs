@@ -5,8 +5,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use clawhand::gateway::socket::{Pace, Room, ShowDevice, Socket, Surroundings};
 use clawhand::gateway::Instance;
+use clawhand::gateway::socket::{Pace, Room, ShowDevice, Socket, Surroundings};
 use futures_util::{SinkExt as _, StreamExt as _};
 use rustls::ServerConfig;
 use rustls::pki_types::PrivateKeyDer;

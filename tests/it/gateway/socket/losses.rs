@@ -141,11 +141,13 @@ async fn what_has_effects_and_no_key_is_lost_and_never_repeated() {
 async fn what_was_not_sent_yet_is_sent_on_the_next_connection() {
     let place = Place::new().await;
     let line = place.socket();
+    let mut shutdowns = line.socket.subscribe(|name| name == "shutdown");
     let (got, ()) = tokio::join!(line.socket.hello(LONG), async {
         let mut peer = place.greet().await;
+        let about = json!({ "reason": "restart", "restartExpectedMs": 10 });
+        peer.event("shutdown", about).await;
+        while !matches!(soon(shutdowns.next()).await, Some(Notice::Event(_))) {}
         // From here on nothing more is begun on this connection.
-        peer.event("shutdown", json!({ "reason": "restart", "restartExpectedMs": 10 }))
-            .await;
         let (resolved, ()) = tokio::join!(resolve(&line), async {
             let mut state = line.socket.watch();
             peer.close(1012, "service restart").await;
