@@ -158,6 +158,10 @@ impl Dialer {
             false => None,
         };
         let mut connect = self.connect(self.auth(device.as_ref(), papers)?);
+        if device.is_some() {
+            // A program in the background on the same machine is never paired; a command line is.
+            (connect.client.id, connect.client.mode) = ("cli", "cli");
+        }
         connect.device = device.as_ref().map(|device| device.prove(&challenge, &connect));
         let params = params(&connect)?;
         let request =

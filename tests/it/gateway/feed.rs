@@ -125,19 +125,20 @@ async fn open_approvals_are_asked_for_and_what_is_lacking_is_named() {
     let place = Place::new().await;
     let line = place.socket();
     let feed = feed(&line);
-    let (open, ()) = tokio::join!(feed.open_approvals(LONG), async {
-        let mut peer = place.greet().await;
-        answer(&mut peer, json!([])).await;
-        let mut late = approval("late");
-        late["createdAtMs"] = json!(9);
-        list(&mut peer, json!([late, approval("early")])).await;
-    });
+    let mut peer = place.greet().await;
+    answer(&mut peer, json!([])).await;
+    let mut late = approval("late");
+    late["createdAtMs"] = json!(9);
+    let (open, ()) = tokio::join!(
+        feed.open_approvals(LONG),
+        list(&mut peer, json!([late, approval("early")]))
+    );
     let open = open.expect("a list");
     let ids: Vec<&str> = open
         .approvals
         .iter()
         .map(|(_, approval)| approval.id.as_str())
         .collect();
-    assert_eq!(ids.len(), 2, "{ids:?}");
+    assert_eq!(ids, ["early", "late"]);
     assert_eq!(open.lacks, Some(Scope::Admin));
 }

@@ -40,6 +40,11 @@ fn run(key: &str, script: &Value) -> AgentRun {
     }
 }
 
+/// Gateways remember keys, also from another run of the tests.
+fn fresh(name: &str) -> String {
+    format!("{name}-{}", uuid::Uuid::now_v7().simple())
+}
+
 async fn ended(line: &Line, key: &str) -> wire::RunEnd {
     let wait = AgentWait {
         run_id: key.to_owned(),
@@ -161,16 +166,17 @@ async fn a_message_from_telegram_is_told_and_kept() {
 async fn a_run_with_the_same_key_runs_once() {
     let Some(real) = one() else { return };
     let line = line(real.instance());
-    let run = run("same-key-once", &json!({ "say": "ran once" }));
+    let key = fresh("same-key");
+    let run = run(&key, &json!({ "say": format!("{key} ran") }));
     let (first, second) = tokio::join!(
         line.socket.call(&wire::AGENT, &run, PATIENT),
         line.socket.call(&wire::AGENT, &run, PATIENT)
     );
-    assert_eq!(first.expect("accepted").run_id, "same-key-once");
-    assert_eq!(second.expect("accepted").run_id, "same-key-once");
-    let end = ended(&line, "same-key-once").await;
+    assert_eq!(first.expect("accepted").run_id, key);
+    assert_eq!(second.expect("accepted").run_id, key);
+    let end = ended(&line, &key).await;
     assert_eq!(end.status, "ok", "{end:?}");
-    assert_eq!(end.terminal_reply.expect("a reply").text, "ran once");
+    assert_eq!(end.terminal_reply.expect("a reply").text, format!("{key} ran"));
     line.socket.call(&wire::AGENT, &run, PATIENT).await.expect("known");
     let runs: Value = reqwest::get(format!("{}/_runs", real.text("model")))
         .await
@@ -178,7 +184,7 @@ async fn a_run_with_the_same_key_runs_once() {
         .json()
         .await
         .expect("JSON");
-    let ours = |run: &&Value| run["text"].as_str().is_some_and(|text| text.contains("ran once"));
+    let ours = |run: &&Value| run["text"].as_str().is_some_and(|text| text.contains(&key));
     assert_eq!(runs.as_array().expect("a list").iter().filter(ours).count(), 1);
 }
 
@@ -187,22 +193,23 @@ async fn a_chat_that_is_aborted_ends() {
     let Some(real) = one() else { return };
     let line = line(real.instance());
     let mut chats = line.socket.subscribe(|name| name == "chat");
-    let script = json!({ "say": "never said", "gate": "aborted by the socket" });
+    let key = fresh("abort-me");
+    let script = json!({ "say": "never said", "gate": key });
     let send = ChatSend {
-        session_key: "agent:main:abort-me".to_owned(),
+        session_key: format!("agent:main:{key}"),
         message: format!("script:{script}"),
         agent_id: None,
         timeout_ms: None,
-        idempotency_key: IdempotencyKey::new("abort-me-1").expect("a key"),
+        idempotency_key: IdempotencyKey::new(key.as_str()).expect("a key"),
     };
     line.socket
         .call(&wire::CHAT_SEND, &send, PATIENT)
         .await
         .expect("started");
-    real.run("aborted by the socket", "running").await;
+    real.run(&key, "running").await;
     let abort = ChatAbort {
-        session_key: "agent:main:abort-me".to_owned(),
-        run_id: "abort-me-1".to_owned(),
+        session_key: format!("agent:main:{key}"),
+        run_id: key.clone(),
     };
     let aborted = line
         .socket
@@ -210,8 +217,8 @@ async fn a_chat_that_is_aborted_ends() {
         .await
         .expect("an answer");
     assert_eq!(aborted.aborted, Some(true));
-    assert_eq!(aborted.run_ids, ["abort-me-1"]);
-    real.run("aborted by the socket", "left").await;
+    assert_eq!(aborted.run_ids, [key.as_str()]);
+    real.run(&key, "left").await;
     loop {
         let notice = tokio::time::timeout(PATIENT, chats.next())
             .await
@@ -219,7 +226,7 @@ async fn a_chat_that_is_aborted_ends() {
             .expect("goes on");
         let Notice::Event(event) = notice else { continue };
         if let wire::Event::Chat(chat) = &*event
-            && chat.run_id == "abort-me-1"
+            && chat.run_id == key
             && chat.state == wire::ChatState::Aborted
         {
             break;
@@ -239,12 +246,14 @@ async fn an_approval_is_listed_told_and_answered_with_the_scope_for_it() {
     let admin = admin(&real);
     let feed = Feed::start(&admin.socket, &TaskTracker::new());
     let tool = json!({ "name": "exec", "arguments": { "command": "uname -s" } });
-    let run = run("exec-approval", &json!({ "tool": tool, "say": "it was allowed" }));
+    let key = fresh("exec");
+    let session = format!("agent:main:{key}");
+    let run = run(&key, &json!({ "tool": tool, "say": "it was allowed" }));
     let plain = line(real.instance());
     plain.socket.call(&wire::AGENT, &run, PATIENT).await.expect("accepted");
     let mut cursor = 0;
     let approval = loop {
-        let page = feed.next(cursor, Some("agent:main:exec-approval"), PATIENT).await;
+        let page = feed.next(cursor, Some(&session), PATIENT).await;
         let entry = page.entries.first().expect("something comes");
         cursor = entry.cursor;
         if let What::Requested(_, approval) = &entry.what {
@@ -276,7 +285,7 @@ async fn an_approval_is_listed_told_and_answered_with_the_scope_for_it() {
         .call(&wire::EXEC_APPROVAL_RESOLVE, &resolve, PATIENT)
         .await
         .expect("answered");
-    let end = ended(&plain, "exec-approval").await;
+    let end = ended(&plain, &key).await;
     assert_eq!(end.status, "ok", "{end:?}");
     assert!(end.terminal_reply.expect("a reply").text.contains("it was allowed"));
     let twice = admin.socket.call(&wire::EXEC_APPROVAL_RESOLVE, &resolve, PATIENT).await;

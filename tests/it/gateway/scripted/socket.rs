@@ -166,6 +166,12 @@ impl Peer {
             .await;
     }
 
+    /// Whether the client was still there to be told.
+    pub async fn try_reply(&mut self, asked: &Asked, payload: Value) -> bool {
+        let frame = json!({ "type": "res", "id": asked.id, "ok": true, "payload": payload });
+        soon(self.socket.send(Message::text(frame.to_string()))).await.is_ok()
+    }
+
     pub async fn refuse(&mut self, asked: &Asked, error: Value) {
         self.text(json!({ "type": "res", "id": asked.id, "ok": false, "error": error }))
             .await;

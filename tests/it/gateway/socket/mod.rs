@@ -3,4 +3,5 @@
 mod events;
 mod handshake;
 mod losses;
+mod promise;
 mod requests;

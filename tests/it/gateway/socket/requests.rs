@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use clawhand::gateway::socket::State;
 use clawhand::gateway::wire::{
     self, AgentRun, AgentWait, ApprovalResolve, ChatMessageGet, Decision, IdempotencyKey, Nothing, SessionsDescribe,
     SessionsGet, SessionsList,
@@ -343,6 +344,9 @@ async fn whoever_gives_up_takes_the_request_back() {
             peer = place.accept() => drop(peer),
         }
     }
+    let mut state = line.socket.watch();
+    let failed = state.wait_for(|state| matches!(state, State::Failed(_)));
+    soon(failed).await.expect("told");
     let (text, ()) = tokio::join!(first_text(&line, "wanted"), async {
         let mut peer = place.greet().await;
         let asked = peer.asked("sessions.get").await;
