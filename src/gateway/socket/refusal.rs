@@ -30,10 +30,10 @@ pub(super) fn of_request(trouble: &Trouble) -> GatewayError {
 pub(super) fn of_connect(trouble: &Trouble, device_id: &str) -> GatewayError {
     let code = trouble.detail("code").unwrap_or_default();
     match code {
-        "PAIRING_REQUIRED" => pairing(trouble, device_id),
+        "PAIRING_REQUIRED" | "AUTH_SCOPE_MISMATCH" => pairing(trouble, device_id),
         "DEVICE_IDENTITY_REQUIRED" => {
             let message = "the gateway wants to know the device, or a token or password, and was shown none";
-            coded(Fault::Pairing(Pairing::default()), message.to_owned(), trouble)
+            coded(Fault::Pairing(Box::default()), message.to_owned(), trouble)
         }
         "PROTOCOL_MISMATCH" => {
             let version = trouble.details.get("expectedProtocol").and_then(Value::as_u64);
@@ -46,7 +46,6 @@ pub(super) fn of_connect(trouble: &Trouble, device_id: &str) -> GatewayError {
             error.retryable = true;
             error
         }
-        "AUTH_SCOPE_MISMATCH" => of_request(trouble),
         _ if code.starts_with("AUTH_") => {
             let message = format!("the gateway does not take the credential: {}", said(trouble));
             coded(Fault::WrongToken, message, trouble)
@@ -56,7 +55,11 @@ pub(super) fn of_connect(trouble: &Trouble, device_id: &str) -> GatewayError {
 }
 
 fn pairing(trouble: &Trouble, device_id: &str) -> GatewayError {
-    let reason = trouble.detail("reason").map(str::to_owned);
+    let reason = match trouble.detail("code") {
+        // The token of the device is good for less than is asked.
+        Some("AUTH_SCOPE_MISMATCH") => Some("scope-upgrade".to_owned()),
+        _ => trouble.detail("reason").map(str::to_owned),
+    };
     let why = match reason.as_deref() {
         Some("scope-upgrade") => "wants more scopes than were approved for it",
         Some("role-upgrade") => "wants another role than was approved for it",
@@ -76,7 +79,7 @@ fn pairing(trouble: &Trouble, device_id: &str) -> GatewayError {
         request_id,
         reason,
     };
-    coded(Fault::Pairing(pairing), message, trouble)
+    coded(Fault::Pairing(Box::new(pairing)), message, trouble)
 }
 
 /// The gateway's own words, bounded, for they end up in answers.
@@ -176,6 +179,7 @@ mod tests {
         };
         assert_eq!(known.request_id.as_deref(), Some("r-1"));
         assert_eq!(known.reason.as_deref(), Some("scope-upgrade"));
+        assert!(matches!(fault("AUTH_SCOPE_MISMATCH").fault, Fault::Pairing(_)));
     }
 
     #[test]

@@ -248,7 +248,7 @@ async fn an_approval_is_listed_told_and_answered_with_the_scope_for_it() {
     let tool = json!({ "name": "exec", "arguments": { "command": "uname -s" } });
     let key = fresh("exec");
     let session = format!("agent:main:{key}");
-    let run = run(&key, &json!({ "tool": tool, "say": "it was allowed" }));
+    let run = run(&key, &json!({ "tool": tool }));
     let plain = line(real.instance());
     plain.socket.call(&wire::AGENT, &run, PATIENT).await.expect("accepted");
     let mut cursor = 0;
@@ -287,7 +287,7 @@ async fn an_approval_is_listed_told_and_answered_with_the_scope_for_it() {
         .expect("answered");
     let end = ended(&plain, &key).await;
     assert_eq!(end.status, "ok", "{end:?}");
-    assert!(end.terminal_reply.expect("a reply").text.contains("it was allowed"));
+    assert!(end.terminal_reply.expect("a reply").text.contains("Linux"));
     let twice = admin.socket.call(&wire::EXEC_APPROVAL_RESOLVE, &resolve, PATIENT).await;
     assert_eq!(
         twice.expect_err("answered before").code.as_deref(),
