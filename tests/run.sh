@@ -34,6 +34,7 @@ source tests/run/images.sh
 source tests/run/docker.sh
 source tests/run/kubernetes.sh
 source tests/run/ssh.sh
+source tests/run/openclaw.sh
 trap finish EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM
@@ -59,6 +60,7 @@ fi
 if [ "$MODE" = all ]; then
     prepare_clients
     prepare_kubernetes
+    prepare_openclaw
 fi
 start_postgres
 start_s3
@@ -85,7 +87,8 @@ check build "$CARGO" test --locked --no-run
 [ "$RC" = 0 ] || exit
 [ "$MODE" = all ] && keep_program clawhand
 # Kinds of executors have suites of their own, so that one system at a time takes up the machine.
-suite test "$CARGO" test --locked --no-fail-fast -- --skip real_tools --skip docker --skip kubernetes --skip ssh
+suite test "$CARGO" test --locked --no-fail-fast -- --skip real_tools --skip docker --skip kubernetes --skip ssh \
+    --skip openclaw::
 if [ "$MODE" = all ]; then
     if CLAWHAND_TEST_WHEELS=$(wheels 2>"$LOGS/wheels.log"); then export CLAWHAND_TEST_WHEELS; fi
     start_ssh
@@ -95,6 +98,8 @@ if [ "$MODE" = all ]; then
     start_kubernetes
     [ -n "${CLAWHAND_TEST_KUBECONFIG:-}" ] &&
         suite kubernetes "$CARGO" test --locked --no-fail-fast --test it -- kubernetes --test-threads 4
+    start_openclaw
+    [ -n "${CLAWHAND_TEST_OPENCLAW:-}" ] && suite openclaw "$CARGO" test --locked --no-fail-fast -- openclaw::
     run_clients
     recipe_tools
     suite recipes "$CARGO" test --locked --test it -- real_tools

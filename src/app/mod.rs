@@ -21,7 +21,7 @@ use crate::domain::signing::SigningKey;
 use crate::domain::{Clock, ExecutionId};
 use crate::engine::{self, Engine, EngineSettings};
 use crate::executors::{Executor, ExecutorSettings, Executors, LocalSettings};
-use crate::gateway::{Gateways, Secret};
+use crate::gateway::{Gateways, ReadSecret, Secret};
 use crate::inventory::Inventory;
 use crate::lifecycle::Lifecycle;
 use crate::redact::Vault;
@@ -232,25 +232,24 @@ pub async fn open_store(config: &Config) -> anyhow::Result<Store> {
         .with_context(|| format!("the database {shown} can't be opened"))
 }
 
-/// The gateways, whose credentials are read once here: so they are scrubbed before they are used, and one that can't be
-/// read is in the log from the start.
+/// The gateways, whose credentials are read once here, so that they are scrubbed before they are used. Whoever needs one
+/// that can't be read is told then.
 fn open_gateways(config: &Config, vault: &Vault) -> Gateways {
     let vault = vault.clone();
-    let gateways = Gateways::new(
-        config.instances(),
-        &(Arc::new(move |secret: &Secret| match secret {
-            Secret::At(reference) => vault.read(reference).map_err(|error| error.to_string()),
-            Secret::Given(value) => {
-                vault.remember(value);
-                Ok(value.clone())
-            }
-        }) as _),
-    );
-    for gateway in gateways.list() {
-        // What is wrong with it was logged; whoever needs it is told.
-        let _ = gateway.credential();
+    let secrets: ReadSecret = Arc::new(move |secret: &Secret| match secret {
+        Secret::At(reference) => vault.read(reference).map_err(|error| error.to_string()),
+        Secret::Given(value) => {
+            vault.remember(value);
+            Ok(value.clone())
+        }
+    });
+    let instances = config.instances();
+    for credential in instances.iter().filter_map(|instance| instance.credential.as_ref()) {
+        if let Err(error) = secrets(credential.secret()) {
+            tracing::debug!(%error, "the credential of an OpenClaw gateway can't be read now");
+        }
     }
-    gateways
+    Gateways::new(instances, &secrets)
 }
 
 /// Reads the folder of targets.

@@ -5,7 +5,9 @@ use clap::Args;
 use super::{exit, output};
 use crate::app::{self, Home};
 use crate::config::{Config, Environment};
-use crate::domain::Refusal;
+use crate::control::Control;
+use crate::control::contract::openclaw::OpenclawStatus;
+use crate::domain::{Actor, Refusal};
 
 /// Arguments of `doctor`.
 #[derive(Debug, Args)]
@@ -105,6 +107,26 @@ async fn of_home(home: &Home) -> Vec<Finding> {
                 Finding::good(&part, format!("{} tools, {isolation} isolation", facts.tools.len()))
             }
             Ok(Err(trouble)) => Finding::bad(&part, format!("{}: {}", trouble.what, trouble.hint)),
+            Err(refusal) => Finding::bad(&part, text(&refusal)),
+        });
+    }
+    findings.extend(of_gateways(home, &control).await);
+    findings
+}
+
+async fn of_gateways(home: &Home, control: &Control) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for table in &home.config.gateway {
+        let part = format!("gateway {}", table.name);
+        let asked = OpenclawStatus {
+            instance: Some(table.name.to_string()),
+        };
+        findings.push(match control.openclaw_status(&Actor::operator(), asked).await {
+            Ok(health) => Finding {
+                ok: health["status"] == "ok",
+                message: health["message"].as_str().unwrap_or_default().to_owned(),
+                part,
+            },
             Err(refusal) => Finding::bad(&part, text(&refusal)),
         });
     }

@@ -406,7 +406,7 @@ mod tests {
         (every.max_reply, every.max_concurrent) = (Some(ByteSize(1)), Some(1));
         every.fingerprint = Some(Fingerprint::parse(&"0".repeat(64)).expect("a fingerprint"));
         let table = toml::Table::try_from(&every).expect("serializes");
-        let mut expected: Vec<String> = table.keys().cloned().filter(|key| key != "password").collect();
+        let mut expected: Vec<String> = table.keys().filter(|key| *key != "password").cloned().collect();
         expected.sort();
         let mut keys = keys;
         keys.sort();
@@ -495,6 +495,10 @@ mod tests {
             let says = named(list);
             assert!(says.contains(expected) && !says.contains("hunter2"), "{list}: {says}");
         }
+    }
+
+    #[test]
+    fn mistakes_in_tables_are_named_at_their_line() {
         let table = "[[gateway]]\nname = \"a\"\nurl = \"http://a\"\n";
         for (file, expected) in [
             ("[[gateway]]\nname = \"a\"\nurl = \"a\"\n", "line 3"),

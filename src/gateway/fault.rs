@@ -30,7 +30,7 @@ pub enum Fault {
     /// The connection went after something was asked for that has effects: whether it happened isn't known.
     Lost,
     /// The gateway wants this device to be approved first.
-    Pairing(Pairing),
+    Pairing(Box<Pairing>),
     /// The connection lacks a scope of the gateway, such as `operator.admin`.
     MissingScope(String),
 }

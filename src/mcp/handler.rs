@@ -25,6 +25,10 @@ call start_execution. Follow with get_status (pass next_cursor and wait_ms) unti
 get_result for the outcome. When an execution is awaiting_approval, a person has to answer; you can't answer for them. \
 Every refusal has a code, a message and a hint that says what to do.";
 
+/// What they read where there is a gateway.
+const ABOUT_OPENCLAW: &str = " openclaw_chat asks an OpenClaw agent and waits for its reply; openclaw_instances lists the \
+gateways and openclaw_status tells how one is.";
+
 /// The client's name is kept for records; a longer one is cut.
 const CLIENT_MAX: usize = 100;
 
@@ -55,6 +59,14 @@ impl Handler {
             control,
             caller,
         }))
+    }
+
+    fn instructions(&self) -> String {
+        let mut instructions = INSTRUCTIONS.to_owned();
+        if self.0.control.has_gateways() {
+            instructions.push_str(ABOUT_OPENCLAW);
+        }
+        instructions
     }
 
     /// Who is calling, with the name that its program told.
@@ -100,7 +112,7 @@ impl ServerHandler for Handler {
             .with_server_info(
                 Implementation::new(env!("CARGO_PKG_NAME"), env!("CARGO_PKG_VERSION")).with_title("clawhand"),
             )
-            .with_instructions(INSTRUCTIONS)
+            .with_instructions(self.instructions())
     }
 
     fn get_tool(&self, name: &str) -> Option<Tool> {

@@ -7,8 +7,9 @@ Keeps everything in FOLDER/NAME, says in FOLDER/NAME.json how to reach it once i
 Tests ask its control:
     POST /kill                      ends the gateway at once, as a crash would
     POST /stop                      asks it to end, and waits for that
-    POST /start {"chat", "auth"}    starts it, and waits until it is ready ("wait": false: doesn't)
+    POST /start {"chat", "auth"}    starts it, if it doesn't run, and waits until it is ready ("wait": false: doesn't);
                                     "chat": false disables chat completions; "auth": "password" takes the token as a password
+    POST /be {"chat", "auth"}       the same, but one that runs in another way is started anew
     GET  /log                       what it logged
 """
 
@@ -38,7 +39,7 @@ class Gateway:
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.model, self.telegram = model_server(Model()), telegram_server(Telegram())
-        self.process = None
+        self.process, self.way = None, {}
         for part in ["state", "home", "workspace"]:
             os.makedirs(os.path.join(self.folder, part))
 
@@ -47,7 +48,8 @@ class Gateway:
 
     def start(self, wanted):
         if self.process is not None:
-            return "it runs"
+            return self.until_ready()
+        self.way = {key: wanted[key] for key in ["chat", "auth"] if key in wanted}
         config = self.path("state", "openclaw.json")
         with open(config, "w", encoding="utf-8") as file:
             json.dump(self.config(wanted), file)
@@ -66,6 +68,11 @@ class Gateway:
                 command, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
             )
         return self.until_ready() if wanted.get("wait", True) else None
+
+    def be(self, wanted):
+        if self.process is not None and (self.process.poll() is not None or self.way != wanted):
+            self.end(signal.SIGKILL)
+        return self.start(wanted)
 
     def until_ready(self):
         until = time.monotonic() + PATIENCE
@@ -171,6 +178,8 @@ def control_server(gateway, commands):
 def obey(gateway, path, body):
     if path == "/start":
         return gateway.start(body)
+    if path == "/be":
+        return gateway.be(body)
     if path == "/kill":
         return gateway.end(signal.SIGKILL)
     if path == "/stop":

@@ -69,7 +69,7 @@ impl Gateway {
             .request(Method::POST, instance.address.http(CHAT))
             .headers(self.headers()?)
             .body(body_of(instance, ask).to_string());
-        if let Some(session) = ask.session.filter(|session| fits_header(session)) {
+        if let Some(session) = ask.session.and_then(header_of) {
             sent = sent.header(SESSION, session);
         }
         let response = within(instance.idle_timeout, sent.send())
@@ -181,9 +181,11 @@ impl Chat {
     }
 }
 
-/// The gateway reads a header byte by byte: a session in another script goes into the body, as its user.
-fn fits_header(session: &str) -> bool {
-    session.bytes().all(|byte| matches!(byte, b' '..=b'~'))
+/// A session as a header: a byte for each character, as gateways read it. One in another script can't be said so; it goes
+/// into the body, as the user.
+fn header_of(session: &str) -> Option<HeaderValue> {
+    let bytes: Option<Vec<u8>> = session.chars().map(|c| u8::try_from(c).ok()).collect();
+    HeaderValue::from_bytes(&bytes?).ok()
 }
 
 fn body_of(instance: &Instance, ask: &Ask<'_>) -> Value {
@@ -193,7 +195,7 @@ fn body_of(instance: &Instance, ask: &Ask<'_>) -> Value {
         "stream": true,
         "stream_options": {"include_usage": true},
     });
-    if let Some(session) = ask.session.filter(|session| !fits_header(session)) {
+    if let Some(session) = ask.session.filter(|session| header_of(session).is_none()) {
         body["user"] = session.into();
     }
     body
@@ -255,10 +257,17 @@ mod tests {
             session,
             model: None,
         };
-        assert!(fits_header("agent:main:work 1"));
-        assert!(!fits_header("schön") && !fits_header("a\nb"));
-        assert_eq!(body_of(&instance, &ask(Some("schön")))["user"], "schön");
-        assert!(body_of(&instance, &ask(Some("plain"))).get("user").is_none());
+        for (session, header) in [
+            ("agent:main:work 1", &b"agent:main:work 1"[..]),
+            ("sch\u{f6}n\t", b"sch\xf6n\t"),
+        ] {
+            assert_eq!(header_of(session).expect("fits").as_bytes(), header);
+            assert!(body_of(&instance, &ask(Some(session))).get("user").is_none());
+        }
+        for session in ["東京", "a\nb"] {
+            assert_eq!(header_of(session), None);
+            assert_eq!(body_of(&instance, &ask(Some(session)))["user"], session);
+        }
         assert_eq!(body_of(&instance, &ask(None))["model"], "openclaw");
     }
 }

@@ -170,118 +170,74 @@ async fn a_chat_answers_with_the_reply_itself() {
     assert_eq!(said(&answer), longest);
 }
 
+/// A refusal in these words and with this code.
+fn expect_refused(answer: &Value, words: &str, code: &str) {
+    assert_eq!(answer["result"]["isError"], true, "{answer}");
+    assert_eq!(said(answer), format!("Error: {words}"));
+    assert_eq!(answer["result"]["structuredContent"]["code"], code, "{answer}");
+}
+
 #[tokio::test]
 async fn bad_calls_are_told_in_the_words_that_clients_know() {
     let lab = Lab::new().await;
     let door = lab.door(&[Scope::Openclaw]).await;
-    let long = "x".repeat(100_001);
-    for (tool, arguments, words, code) in [
+    let (long, long_id) = ("x".repeat(100_001), "x".repeat(257));
+    let with = |session: Value| json!({"message": "a", "session_id": session});
+    for (arguments, words) in [
+        (json!({}), "message must be a string"),
+        (json!({"message": null}), "message must be a string"),
+        (json!({"message": 5}), "message must be a string"),
+        (json!({"message": " \n"}), "message must not be empty"),
         (
-            "openclaw_chat",
-            json!({}),
-            "message must be a string",
-            "invalid_argument",
-        ),
-        (
-            "openclaw_chat",
-            json!({"message": null}),
-            "message must be a string",
-            "invalid_argument",
-        ),
-        (
-            "openclaw_chat",
-            json!({"message": 5}),
-            "message must be a string",
-            "invalid_argument",
-        ),
-        (
-            "openclaw_chat",
-            json!({"message": " \n"}),
-            "message must not be empty",
-            "invalid_argument",
-        ),
-        (
-            "openclaw_chat",
             json!({"message": long}),
             "message exceeds maximum length of 100000 characters",
-            "invalid_argument",
         ),
         (
-            "openclaw_chat",
             json!({"message": "a\u{1b}[0m"}),
             "message contains invalid control characters",
-            "invalid_argument",
         ),
+        (json!({"message": "a\0"}), "message contains invalid control characters"),
+        (with(json!([])), "session_id must be a string"),
+        (with(json!(" ")), "session_id must not be empty"),
         (
-            "openclaw_chat",
-            json!({"message": "a\0"}),
-            "message contains invalid control characters",
-            "invalid_argument",
-        ),
-        (
-            "openclaw_chat",
-            json!({"message": "a", "session_id": []}),
-            "session_id must be a string",
-            "invalid_argument",
-        ),
-        (
-            "openclaw_chat",
-            json!({"message": "a", "session_id": "x".repeat(257)}),
+            with(json!(long_id)),
             "session_id exceeds maximum length of 256 characters",
-            "invalid_argument",
         ),
-        (
-            "openclaw_chat",
-            json!({"message": "a", "session_id": "a\r\nb"}),
-            "session_id contains invalid control characters",
-            "invalid_argument",
-        ),
-        (
-            "openclaw_chat",
-            json!({"message": "a", "instance": "nope"}),
-            "Unknown instance \"nope\". Available: lab, prod",
-            "unknown_instance",
-        ),
-        (
-            "openclaw_status",
-            json!({"instance": ""}),
-            "instance must not be empty",
-            "invalid_argument",
-        ),
-        (
-            "openclaw_status",
-            json!({"instance": "nope"}),
-            "Unknown instance \"nope\". Available: lab, prod",
-            "unknown_instance",
-        ),
+        (with(json!("a\r\nb")), "session_id contains invalid control characters"),
+        (json!({"message": "a", "instance": ""}), "instance must not be empty"),
     ] {
-        let answer = door.call(MODERN, tool, arguments).await;
-        assert_eq!(answer["result"]["isError"], true, "{answer}");
-        assert_eq!(said(&answer), format!("Error: {words}"));
-        assert_eq!(answer["result"]["structuredContent"]["code"], code, "{answer}");
+        let answer = door.call(MODERN, "openclaw_chat", arguments).await;
+        expect_refused(&answer, words, "invalid_argument");
+    }
+    for tool in ["openclaw_chat", "openclaw_status"] {
+        let answer = door
+            .call(MODERN, tool, json!({"message": "a", "instance": "nope"}))
+            .await;
+        let words = "Unknown instance \"nope\". Available: lab, prod";
+        expect_refused(&answer, words, "unknown_instance");
     }
     assert!(lab.prod.desk.asked().is_empty(), "nothing of it reached a gateway");
+}
+
+#[tokio::test]
+async fn a_gateway_that_fails_is_told_in_its_own_words() {
+    let lab = Lab::new().await;
+    let door = lab.door(&[Scope::Openclaw]).await;
+    let hi = json!({"message": "hi"});
     let error = json!({"error": {"message": "agent is busy", "type": "overloaded"}}).to_string();
     lab.prod
         .desk
         .play([Play::Answer(429, "application/json", error.into())]);
-    let answer = door.call(MODERN, "openclaw_chat", json!({"message": "hi"})).await;
-    assert_eq!(
-        said(&answer),
-        "Error: API request failed: 429 Too Many Requests: agent is busy (overloaded)"
-    );
-    let refusal = &answer["result"]["structuredContent"];
-    assert_eq!(
-        (&refusal["code"], &refusal["retryable"]),
-        (&json!("gateway_refused"), &json!(true))
-    );
-    lab.prod.desk.play(
-        [Play::Begin]
-            .into_iter()
-            .chain(vec![Play::Text("x".repeat(MEGABYTE)); 11]),
-    );
-    let answer = door.call(MODERN, "openclaw_chat", json!({"message": "hi"})).await;
-    assert_eq!(said(&answer), "Error: Response exceeds maximum allowed size (10MB)");
+    let answer = door.call(MODERN, "openclaw_chat", hi.clone()).await;
+    let words = "API request failed: 429 Too Many Requests: agent is busy (overloaded)";
+    expect_refused(&answer, words, "gateway_refused");
+    assert_eq!(answer["result"]["structuredContent"]["retryable"], true);
+    let flood = [Play::Begin]
+        .into_iter()
+        .chain(vec![Play::Text("x".repeat(MEGABYTE)); 11]);
+    lab.prod.desk.play(flood);
+    let answer = door.call(MODERN, "openclaw_chat", hi).await;
+    expect_refused(&answer, "Response exceeds maximum allowed size (10MB)", "too_large");
 }
 
 #[tokio::test]

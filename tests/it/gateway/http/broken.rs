@@ -85,10 +85,14 @@ async fn the_gateways_own_text_and_code_are_kept() {
         &Fault::Refused,
         "500 Internal Server Error: just a text",
     );
-    // Nobody floods a caller with the text of an error.
-    scripted
-        .desk
-        .play([Play::Answer(400, JSON, error(&"東".repeat(100_000), "x"))]);
+}
+
+#[tokio::test]
+async fn nobody_floods_a_caller_with_the_text_of_an_error() {
+    let scripted = Scripted::start().await;
+    let error = json!({"error": {"message": "東".repeat(100_000), "type": "x"}}).to_string();
+    scripted.desk.play([Play::Answer(400, JSON, error.into())]);
+    let gateway = scripted.client();
     assert!(fails(&gateway).await.message.chars().count() < 400);
 }
 
@@ -200,10 +204,8 @@ async fn what_is_no_gateway_is_not_believed() {
     let empty = Play::Bytes(b"HTTP/1.1 200 OK".to_vec());
     scripted.desk.play([empty, Play::Close]);
     expect(&fails(&gateway).await, &Fault::Lost, "broke before it answered");
-    let head = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\ndata: [DONE]\n\n";
     scripted.desk.play([Play::Close]);
     expect(&fails(&gateway).await, &Fault::Lost, "broke before it answered");
-    assert!(head.ends_with(b"\n\n"));
     scripted.desk.play([Play::Begin, Play::Data("{}".into()), Play::End]);
     expect(&fails(&gateway).await, &Fault::Lost, "broke after 0 characters");
 }

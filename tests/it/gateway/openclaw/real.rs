@@ -26,7 +26,7 @@ pub fn one() -> Option<Real> {
     })
 }
 
-/// Gateway `two`, for one test at a time, which may do with it what it likes and leaves it running.
+/// Gateway `two`, for one test at a time, which may do with it what it likes.
 pub async fn two() -> Option<Real> {
     let about = about("two")?;
     let alone = TWO.lock().await;
@@ -34,7 +34,7 @@ pub async fn two() -> Option<Real> {
         about,
         _alone: Some(alone),
     };
-    real.restart(json!({})).await;
+    real.be(json!({})).await;
     Some(real)
 }
 
@@ -97,10 +97,9 @@ impl Real {
         self.control("start", how).await;
     }
 
-    /// Ends it, if it runs, and starts it.
-    pub async fn restart(&self, how: Value) {
-        self.kill().await;
-        self.start(how).await;
+    /// Starts it anew, unless it runs in this way.
+    pub async fn be(&self, how: Value) {
+        self.control("be", how).await;
     }
 
     async fn control(&self, what: &str, how: Value) {

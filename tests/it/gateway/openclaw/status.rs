@@ -1,5 +1,7 @@
 //! Status of a real gateway, in all its words.
 
+use std::time::Duration;
+
 use clawhand::gateway::http::{Ask, State};
 use clawhand::gateway::{Credential, Fault, Secret};
 use serde_json::json;
@@ -36,26 +38,27 @@ async fn a_gateway_that_is_killed_started_and_changed_is_told_as_it_is() {
     assert_eq!(lost.fault, Fault::Lost, "{lost:?}");
     assert_eq!(gateway.status().await.state, State::Unreachable);
 
-    real.start(json!({"wait": false})).await;
+    // It comes back with a password in place of its token.
+    real.start(json!({"auth": "password", "wait": false})).await;
+    let mut known = real.instance();
+    known.credential = Some(Credential::Password(Secret::Given(real.text("token").to_owned())));
+    let gateway = client(known);
     let mut seen = Vec::new();
+    let mut now_and_then = tokio::time::interval(Duration::from_millis(100));
     while seen.last() != Some(&State::Ready) {
+        now_and_then.tick().await;
         seen.push(gateway.status().await.state);
     }
     seen.dedup();
     let starting = [State::Unreachable, State::NotReady, State::Ready];
     assert!(seen.iter().all(|state| starting.contains(state)), "{seen:?}");
+    assert_eq!(real.stranger().status().await.state, State::WrongToken);
 
-    real.restart(json!({"chat": false})).await;
+    real.be(json!({"chat": false})).await;
+    let gateway = real.client();
     let status = gateway.status().await;
     assert_eq!(status.state, State::EndpointDisabled, "{status:?}");
     let error = gateway.chat(&asked).await.err().expect("is refused");
     assert_eq!(error.fault, Fault::EndpointDisabled, "{error:?}");
     assert_eq!(real.stranger().status().await.state, State::EndpointDisabled);
-
-    real.restart(json!({"auth": "password"})).await;
-    let mut known = real.instance();
-    known.credential = Some(Credential::Password(Secret::Given(real.text("token").to_owned())));
-    assert_eq!(client(known).status().await.state, State::Ready);
-    assert_eq!(real.stranger().status().await.state, State::WrongToken);
-    real.restart(json!({})).await;
 }

@@ -234,13 +234,13 @@ async fn perform(stream: &mut (impl AsyncRead + AsyncWrite + Unpin), desk: &Desk
         Play::Begin => {
             let head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream; charset=utf-8\r\ntransfer-encoding: chunked\r\n\r\n";
             stream.write_all(head.as_bytes()).await?;
-            event(stream, &chunk(json!({"role": "assistant"}), Value::Null)).await?;
+            event(stream, &chunk(&json!({"role": "assistant"}), &Value::Null)).await?;
         }
-        Play::Text(text) => event(stream, &chunk(json!({"content": text}), Value::Null)).await?,
+        Play::Text(text) => event(stream, &chunk(&json!({"content": text}), &Value::Null)).await?,
         Play::Data(data) => event(stream, &data).await?,
         Play::Bytes(bytes) => part(stream, &bytes).await?,
         Play::Done => {
-            event(stream, &chunk(json!({}), json!("stop"))).await?;
+            event(stream, &chunk(&json!({}), &json!("stop"))).await?;
             let usage = json!({"prompt_tokens": 11, "completion_tokens": 7, "total_tokens": 18});
             event(
                 stream,
@@ -281,7 +281,7 @@ async fn gone(stream: &mut (impl AsyncRead + Unpin)) {
     while stream.read(&mut rest).await.is_ok_and(|read| read > 0) {}
 }
 
-fn chunk(delta: Value, reason: Value) -> String {
+fn chunk(delta: &Value, reason: &Value) -> String {
     let choice = json!({"index": 0, "delta": delta, "finish_reason": reason});
     json!({"id": "chatcmpl_1", "object": "chat.completion.chunk", "model": "openclaw", "choices": [choice]}).to_string()
 }
