@@ -203,7 +203,7 @@ fn sent_to_read() -> Vec<(&'static str, Scoped, Value)> {
         one(
             &wire::CHAT_HISTORY,
             ChatHistory {
-                session_key: main.clone(),
+                session_key: main,
                 limit: 5,
             },
         ),

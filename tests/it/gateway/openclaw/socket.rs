@@ -45,6 +45,11 @@ fn fresh(name: &str) -> String {
     format!("{name}-{}", uuid::Uuid::now_v7().simple())
 }
 
+async fn restart(real: &Real, how: Value) {
+    real.kill().await;
+    real.start(how).await;
+}
+
 async fn ended(line: &Line, key: &str) -> wire::RunEnd {
     let wait = AgentWait {
         run_id: key.to_owned(),
@@ -315,7 +320,7 @@ async fn a_gateway_that_restarts_is_found_again_and_known_to_be_another_run() {
         timeout_ms: 5_000,
     };
     let (end, ()) = tokio::join!(line.socket.call(&wire::AGENT_WAIT, &wait, PATIENT), async {
-        real.restart(json!({})).await;
+        restart(&real, json!({})).await;
     });
     assert_eq!(end.expect("an answer").status, "timeout");
     let second = loop {
@@ -325,7 +330,7 @@ async fn a_gateway_that_restarts_is_found_again_and_known_to_be_another_run() {
     };
     assert_ne!(first.server.boot_id, second.server.boot_id);
 
-    real.restart(json!({ "auth": "password" })).await;
+    restart(&real, json!({ "auth": "password" })).await;
     let mut instance = real.instance();
     instance.credential = Some(Credential::Password(Secret::Given(real.text("token").to_owned())));
     self::line(instance)
@@ -333,5 +338,5 @@ async fn a_gateway_that_restarts_is_found_again_and_known_to_be_another_run() {
         .hello(PATIENT)
         .await
         .expect("let in by the password");
-    real.restart(json!({})).await;
+    restart(&real, json!({})).await;
 }

@@ -169,7 +169,7 @@ async fn a_token_of_the_device_that_is_no_longer_known_is_forgotten() {
     let address = instance.address.socket();
     device.keep_token("lab", &address, "stale").expect("kept");
     let line = Line::to(instance, |surroundings| {
-        surroundings.identity = Some(folder.path().to_owned())
+        surroundings.identity = Some(folder.path().to_owned());
     });
     let (got, ()) = tokio::join!(line.socket.hello(LONG), async {
         let (mut peer, connect) = connecting(&place).await;
@@ -209,7 +209,7 @@ async fn a_wrong_token_is_called_one_and_not_shown_again_and_again() {
 async fn a_token_that_is_right_again_is_found_out_by_the_next_who_asks() {
     let place = Place::new().await;
     let line = Line::to(place.instance(), |surroundings| {
-        surroundings.pace.floor = Duration::ZERO
+        surroundings.pace.floor = Duration::ZERO;
     });
     let details = json!({ "code": "AUTH_TOKEN_MISMATCH" });
     let error = json!({ "code": "INVALID_REQUEST", "message": "mismatch", "details": details });

@@ -38,6 +38,12 @@ fn name_of(asked: &Asked) -> String {
     name.expect("a name").to_owned()
 }
 
+fn answered(seen: &Seen, name: &str) {
+    let mut seen = seen.lock().expect("whole");
+    let last = seen.get_mut(name).and_then(|all| all.last_mut());
+    last.expect("was seen").1 = true;
+}
+
 /// Plays a gateway that answers in any order, breaks off and restarts, for as long as it is asked.
 async fn play(place: &Place, seen: &Seen, mut dice: Dice) {
     let mut boot = 1;

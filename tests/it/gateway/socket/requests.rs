@@ -332,7 +332,7 @@ async fn a_reply_of_another_shape_is_told() {
 async fn whoever_gives_up_takes_the_request_back() {
     let place = Place::new().await;
     let line = Line::to(place.instance(), |surroundings| {
-        surroundings.pace.floor = Duration::ZERO
+        surroundings.pace.floor = Duration::ZERO;
     });
     // Given up before there is a connection: it is never sent.
     {
