@@ -293,6 +293,8 @@ async fn an_approval_is_listed_told_and_answered_with_the_scope_for_it() {
     let end = ended(&plain, &key).await;
     assert_eq!(end.status, "ok", "{end:?}");
     assert!(end.terminal_reply.expect("a reply").text.contains("Linux"));
+    // The same answer again is taken; another one comes too late.
+    resolve.decision = Decision::Deny;
     let twice = admin.socket.call(&wire::EXEC_APPROVAL_RESOLVE, &resolve, PATIENT).await;
     assert_eq!(
         twice.expect_err("answered before").code.as_deref(),

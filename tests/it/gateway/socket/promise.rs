@@ -75,9 +75,7 @@ async fn play(place: &Place, seen: &Seen, mut dice: Dice) {
                     let at = usize::try_from(dice.roll(held.len() as u64)).expect("small");
                     let one = held.swap_remove(at);
                     let name = name_of(&one);
-                    let mut seen = seen.lock().expect("whole");
-                    seen.get_mut(&name).and_then(|all| all.last_mut()).expect("was seen").1 = true;
-                    drop(seen);
+                    answered(seen, &name);
                     let payload = json!({ "runId": name, "messages": [] });
                     if !peer.try_reply(&one, payload).await {
                         break;
