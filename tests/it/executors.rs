@@ -1,5 +1,4 @@
-//! The contract of executors, told as stories; on the local executor with the real supervisor, and on the fake as far
-//! as it can do the same.
+//! The contract of executors, told as stories: one suite for every kind, and what holds of a kind beyond it.
 
 mod confined;
 mod contract;
@@ -16,8 +15,10 @@ pub mod ssh_rig;
 mod ssh_way;
 pub mod suite;
 pub mod suite_docker;
+mod suite_http;
 mod suite_kubernetes;
 mod suite_local;
+mod suite_scripted;
 mod suite_ssh;
 mod tree;
 

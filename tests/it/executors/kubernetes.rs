@@ -3,5 +3,5 @@
 pub mod cluster;
 mod hindrances;
 mod outages;
-mod rights;
+pub mod rights;
 mod target;
