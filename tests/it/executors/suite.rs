@@ -76,7 +76,10 @@ pub trait System: Send + Sync {
     /// How often the work of an attempt that has ended was really done.
     async fn times(&self, run: &Run, attempt: AttemptId) -> usize {
         let (files, _) = files::collected(run, &[&work::mark(&attempt.to_string())], ALL).await;
-        files.iter().map(|(_, content)| content.iter().filter(|byte| **byte == b'\n').count()).sum()
+        files
+            .iter()
+            .map(|(_, content)| content.iter().filter(|byte| **byte == b'\n').count())
+            .sum()
     }
 
     /// How work ends that failed: its exit code and its error are what counts.
@@ -89,8 +92,14 @@ pub trait System: Send + Sync {
 
     /// The files that [`Work::LeavesFiles`] leaves, in the order of their names.
     fn files(&self) -> Vec<(String, Vec<u8>)> {
-        let files: [(&str, &[u8]); 3] = [("out/a.txt", b"one\n"), ("out/b.txt", b"two two\n"), ("out/deep/c.txt", b"\0\xff")];
-        files.map(|(name, content)| (name.to_owned(), content.to_vec())).to_vec()
+        let files: [(&str, &[u8]); 3] = [
+            ("out/a.txt", b"one\n"),
+            ("out/b.txt", b"two two\n"),
+            ("out/deep/c.txt", b"\0\xff"),
+        ];
+        files
+            .map(|(name, content)| (name.to_owned(), content.to_vec()))
+            .to_vec()
     }
 
     /// Starts that the kind refuses.

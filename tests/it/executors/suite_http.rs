@@ -174,12 +174,21 @@ impl System for OverTls {
 
     async fn processes(&self, handle: &Handle) -> Vec<String> {
         let known = self.known.lock().expect("no panic");
-        known.jobs.get(&handle.attempt.to_string()).cloned().into_iter().collect()
+        known
+            .jobs
+            .get(&handle.attempt.to_string())
+            .cloned()
+            .into_iter()
+            .collect()
     }
 
     async fn remains(&self, execution: ExecutionId) -> Vec<String> {
         let folder = self.rig.folder_of(execution);
-        folder.exists().then(|| folder.display().to_string()).into_iter().collect()
+        folder
+            .exists()
+            .then(|| folder.display().to_string())
+            .into_iter()
+            .collect()
     }
 
     /// All notes, and what came of it.
@@ -243,7 +252,10 @@ impl System for OverTls {
     async fn times(&self, _: &Run, attempt: AttemptId) -> usize {
         let end = format!("/{attempt}");
         let asked = self.api.asked();
-        asked.iter().filter(|asked| asked.starts_with("POST ") && asked.ends_with(&end)).count()
+        asked
+            .iter()
+            .filter(|asked| asked.starts_with("POST ") && asked.ends_with(&end))
+            .count()
     }
 
     fn failure(&self) -> ExitReport {
@@ -264,7 +276,9 @@ impl System for OverTls {
             ("result.json", json!({"answer": 42})),
             ("submitted.json", submitted(id, "Bearer [secret]")),
         ];
-        files.map(|(name, content)| (name.to_owned(), content.to_string().into_bytes())).to_vec()
+        files
+            .map(|(name, content)| (name.to_owned(), content.to_string().into_bytes()))
+            .to_vec()
     }
 
     /// A program, and an operation that the target doesn't declare.

@@ -2,12 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use clawhand::domain::{AttemptId, ExecutionId};
 use clawhand::executors::scripted::Move;
-use clawhand::executors::{Executor, ExitReport, Handle, Scripted, StartAttempt};
+use clawhand::executors::{AttemptState, Executor, ExecutorError, ExitReport, Handle, Scripted, StartAttempt};
 
+use super::rig::{follow, sh};
 use super::suite::{Run, SECRET, System, Work, attempt, keeps_the_core, work};
 
 struct Fake(Scripted);
@@ -54,7 +56,9 @@ impl System for Fake {
 
     async fn remains(&self, execution: ExecutionId) -> Vec<String> {
         let left = self.0.leftovers().await.expect("lists").into_iter();
-        left.filter(|one| *one == execution).map(|one| one.to_string()).collect()
+        left.filter(|one| *one == execution)
+            .map(|one| one.to_string())
+            .collect()
     }
 
     /// Of an attempt of the fake only what the engine stores is outside of the process.
@@ -82,3 +86,23 @@ impl System for Fake {
 }
 
 keeps_the_core!(async { Some(Fake(Scripted::new())) });
+
+#[tokio::test]
+async fn the_fake_waits_is_lost_and_is_out_of_reach_as_told() {
+    let fake = Scripted::new();
+    let workspace = fake.prepare(ExecutionId::random(), &[]).await.expect("prepares");
+    fake.fail_start(ExecutorError::Unreachable("down".into()));
+    assert!(fake.start(&workspace, &sh("")).await.is_err());
+    fake.script([
+        Move::Unreachable(1),
+        Move::Wait("go"),
+        Move::Print(b"x".into()),
+        Move::Lose("gone".into()),
+    ]);
+    let handle = fake.start(&workspace, &sh("")).await.expect("starts");
+    assert!(fake.observe(&handle, 0, 10, Duration::ZERO).await.is_err());
+    let other = fake.clone();
+    let (end, ()) = tokio::join!(follow(&fake, &handle), async { other.open("go") });
+    assert_eq!(end, (b"x".to_vec(), AttemptState::Lost("gone".into())));
+    fake.until(|fake| fake.started().len() == 1).await;
+}

@@ -200,15 +200,3 @@ async fn an_operation_that_is_gone_is_not_guessed() {
     program.call = None;
     assert!(changed.start(&workspace, &program).await.is_err());
 }
-
-#[tokio::test]
-async fn cleaning_up_ends_what_is_under_way() {
-    let (api, _gate) = held().await;
-    let rig = Rig::new();
-    let executor = rig.executor(&plain(&api, OPERATIONS));
-    rig.start(&executor, &call("post", json!({}))).await;
-    api.until(1).await;
-    assert_eq!(executor.leftovers().await.expect("lists"), [rig.execution]);
-    executor.clean_up(rig.execution).await.expect("cleans up");
-    assert!(executor.leftovers().await.expect("lists").is_empty());
-}

@@ -8,6 +8,7 @@ use async_trait::async_trait;
 use clawhand::domain::target::KubernetesBlock;
 use clawhand::domain::{Clock, ExecutionId, UnixMs};
 use clawhand::executors::{Executor, Handle, KubernetesExecutor, KubernetesPool};
+use k8s_openapi::api::authorization::v1::SubjectAccessReview;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{Namespace, Pod, Secret, ServiceAccount};
 use kube::api::{AttachParams, DeleteParams, ListParams, PostParams};
@@ -162,7 +163,7 @@ impl InNamespace {
         let account = serde_json::from_value(json!({"metadata": meta})).expect("an account");
         let accounts: Api<ServiceAccount> = Api::namespaced(self.client.clone(), &self.name);
         accounts.create(&post, &account).await.expect("makes an account");
-        let role = serde_json::from_value(json!({"metadata": meta, "rules": rules})).expect("a role");
+        let role = serde_json::from_value(json!({"metadata": meta, "rules": &rules})).expect("a role");
         let roles: Api<Role> = Api::namespaced(self.client.clone(), &self.name);
         roles.create(&post, &role).await.expect("makes a role");
         let binding = serde_json::from_value(json!({"metadata": meta,
@@ -173,12 +174,36 @@ impl InNamespace {
             .create(&post, &binding.expect("a binding"))
             .await
             .expect("binds the role");
+        self.until_allowed(name, &rules).await;
         let request = serde_json::from_value(json!({"spec": {"audiences": [], "expirationSeconds": 3600}}));
         let token = accounts
             .create_token_request(name, &post, &request.expect("a request"))
             .await
             .expect("a token");
         self.kubeconfig_with(name, &token.status.expect("has a status").token)
+    }
+
+    /// Returns once the cluster knows what it just was told: a role counts some moments after it is bound.
+    async fn until_allowed(&self, name: &str, rules: &serde_json::Value) {
+        let Some(rule) = rules.as_array().and_then(|rules| rules.last()) else {
+            return;
+        };
+        let resource = rule["resources"][0].as_str().expect("names a resource");
+        let (resource, subresource) = resource.split_once('/').unwrap_or((resource, ""));
+        let review = serde_json::from_value(json!({"spec": {
+            "user": format!("system:serviceaccount:{}:{name}", self.name),
+            "resourceAttributes": {"namespace": self.name, "group": rule["apiGroups"][0], "resource": resource,
+                "subresource": subresource, "verb": rule["verbs"][0]}}}));
+        let review: SubjectAccessReview = review.expect("a question");
+        let reviews: Api<SubjectAccessReview> = Api::all(self.client.clone());
+        let mut ticks = tokio::time::interval(Duration::from_millis(20));
+        loop {
+            ticks.tick().await;
+            let answer = reviews.create(&PostParams::default(), &review).await.expect("answers");
+            if answer.status.is_some_and(|status| status.allowed) {
+                return;
+            }
+        }
     }
 
     fn kubeconfig_with(&self, name: &str, token: &str) -> PathBuf {

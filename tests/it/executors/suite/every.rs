@@ -52,15 +52,29 @@ pub async fn any_part_can_be_read_again(system: &dyn System) {
     let run = Run::new(system).await;
     let handle = run.start(&system.attempt(&Work::Gives(b"one\ntwo\n".to_vec()))).await;
     let (output, report) = run.end_of(&handle).await;
-    assert_eq!(output, system.output(handle.attempt, &Work::Gives(b"one\ntwo\n".to_vec())));
+    assert_eq!(
+        output,
+        system.output(handle.attempt, &Work::Gives(b"one\ntwo\n".to_vec()))
+    );
     let (ended, size) = (AttemptState::Ended(report), output.len());
-    let windows = (0..=size).map(|from| (from, 3)).chain([(0, 1), (1, size), (0, size), (size, 1), (size, 0)]);
+    let windows = (0..=size)
+        .map(|from| (from, 3))
+        .chain([(0, 1), (1, size), (0, size), (size, 1), (size, 0)]);
     for (from, max) in windows {
-        let seen = run.executor.observe(&handle, from as u64, max, LONG).await.expect("observes");
+        let seen = run
+            .executor
+            .observe(&handle, from as u64, max, LONG)
+            .await
+            .expect("observes");
         let part = &output[from..size.min(from + max)];
         assert_eq!(seen.output, part, "from {from}, at most {max}");
         let is_all = from + part.len() == size;
-        assert_eq!(seen.state == ended, is_all, "from {from}, at most {max}: {:?}", seen.state);
+        assert_eq!(
+            seen.state == ended,
+            is_all,
+            "from {from}, at most {max}: {:?}",
+            seen.state
+        );
     }
     run.over(system).await;
 }
@@ -68,7 +82,10 @@ pub async fn any_part_can_be_read_again(system: &dyn System) {
 pub async fn every_byte_is_given_as_it_is(system: &dyn System) {
     let run = Run::new(system).await;
     // Up and down again, so that each byte stands beside others, and no text in any encoding.
-    let bytes: Vec<u8> = (0..=255).chain((0..=255).rev()).chain((0..=255).map(|n| n ^ 0x55)).collect();
+    let bytes: Vec<u8> = (0..=255)
+        .chain((0..=255).rev())
+        .chain((0..=255).map(|n| n ^ 0x55))
+        .collect();
     let work = Work::Gives(bytes.clone());
     let handle = run.start(&system.attempt(&work)).await;
     let (given, report) = system.given(&run, &handle).await;
@@ -108,7 +125,11 @@ pub async fn what_is_too_much_keeps_its_beginning_and_end(system: &dyn System) {
     assert!(all.starts_with(beginning) && all.ends_with(end));
     let kept = beginning.len() + end.len();
     assert_eq!(all.len() as u64, report.output_dropped + kept as u64, "{report:?}");
-    assert!((MAX / 2..=MAX).contains(&kept) && end.len() >= MAX / 4, "kept {kept}, {} of the end", end.len());
+    assert!(
+        (MAX / 2..=MAX).contains(&kept) && end.len() >= MAX / 4,
+        "kept {kept}, {} of the end",
+        end.len()
+    );
     run.over(system).await;
 }
 
@@ -118,7 +139,11 @@ pub async fn it_is_seen_while_the_work_goes_on(system: &dyn System) {
     let printed = run.until_printed(&handle, system.begun()).await;
     // Asked without patience it answers at once, and says that it runs.
     let from = printed.len() as u64;
-    let seen = run.executor.observe(&handle, from, 100, Duration::ZERO).await.expect("observes");
+    let seen = run
+        .executor
+        .observe(&handle, from, 100, Duration::ZERO)
+        .await
+        .expect("observes");
     assert_eq!((seen.output.as_ref(), seen.state), (&b""[..], AttemptState::Running));
     system.let_go();
     let (output, report) = run.end_of(&handle).await;
@@ -143,7 +168,11 @@ pub async fn cancelling_ends_all_of_it(system: &dyn System) {
     let run = Run::new(system).await;
     let handle = run.start(&system.attempt(&Work::Holds)).await;
     run.until_printed(&handle, system.begun()).await;
-    assert_ne!(system.processes(&handle).await, Vec::<String>::new(), "sees nothing of it");
+    assert_ne!(
+        system.processes(&handle).await,
+        Vec::<String>::new(),
+        "sees nothing of it"
+    );
     run.cancel(&handle, GRACE).await;
     let (_, report) = run.end_of(&handle).await;
     assert!(report.cancelled && !report.timed_out, "{report:?}");
@@ -203,7 +232,11 @@ pub async fn another_process_goes_on_where_one_ended(system: &dyn System) {
     system.let_go();
     let report = loop {
         let from = output.len() as u64;
-        let seen = run.executor.observe(&handle, from, 1 << 20, LONG).await.expect("observes");
+        let seen = run
+            .executor
+            .observe(&handle, from, 1 << 20, LONG)
+            .await
+            .expect("observes");
         output.extend_from_slice(&seen.output);
         match seen.state {
             AttemptState::Running => {}
@@ -213,7 +246,11 @@ pub async fn another_process_goes_on_where_one_ended(system: &dyn System) {
     };
     assert_eq!(outcome(&report), success());
     run.executor = system.executor();
-    assert_eq!(run.end_of(&handle).await, (output, report), "after the end, from the beginning");
+    assert_eq!(
+        run.end_of(&handle).await,
+        (output, report),
+        "after the end, from the beginning"
+    );
     assert_eq!(system.times(&run, start.attempt).await, 1);
     run.over(system).await;
 }
@@ -270,7 +307,10 @@ pub async fn an_attempt_that_nobody_knows_is_lost(system: &dyn System) {
     let state = end_of(&run, &known).await;
     assert!(matches!(state, AttemptState::Lost(_)), "cleaned up: {state:?}");
     run.cancel(&known, Duration::ZERO).await;
-    run.executor.clean_up(ExecutionId::random()).await.expect("cleans up what never was");
+    run.executor
+        .clean_up(ExecutionId::random())
+        .await
+        .expect("cleans up what never was");
     run.over(system).await;
 }
 
@@ -279,7 +319,10 @@ pub async fn secrets_are_nowhere_in_sight(system: &dyn System) {
     let handle = run.start(&system.attempt(&Work::KnowsASecret)).await;
     run.until_printed(&handle, system.begun()).await;
     let sight = system.in_sight(&handle).await;
-    assert!(sight.contains(&handle.attempt.to_string()), "sees nothing of the attempt");
+    assert!(
+        sight.contains(&handle.attempt.to_string()),
+        "sees nothing of the attempt"
+    );
     assert!(!sight.contains(SECRET), "{sight}");
     run.cancel(&handle, GRACE).await;
     let (output, _) = run.end_of(&handle).await;
@@ -296,16 +339,26 @@ pub async fn outputs_are_found_and_bounded(system: &dyn System) {
     let files = system.files();
     let names: Vec<&str> = files.iter().map(|(name, _)| name.as_str()).collect();
     let (found, left_out) = collected(&run, &names, ALL).await;
-    assert_eq!((&found, left_out), (&files, Vec::new()), "all, in the order of their names");
+    assert_eq!(
+        (&found, left_out),
+        (&files, Vec::new()),
+        "all, in the order of their names"
+    );
     let glob = format!("?{}", &names[1][1..]);
     assert_eq!(collected(&run, &[&glob], ALL).await.0, files[1..2], "one by {glob:?}");
-    assert_eq!(collected(&run, &["no/such/*", "nothing.*"], ALL).await, (Vec::new(), Vec::new()));
+    assert_eq!(
+        collected(&run, &["no/such/*", "nothing.*"], ALL).await,
+        (Vec::new(), Vec::new())
+    );
     assert_eq!(collected(&run, &[], ALL).await, (Vec::new(), Vec::new()));
     let fewer = CollectLimit { files: 2, ..ALL };
     let (found, left_out) = collected(&run, &names, fewer).await;
     assert_eq!((found.len(), left_out.len()), (2, 1), "{left_out:?}");
     let all: usize = files.iter().map(|(_, content)| content.len()).sum();
-    let smaller = CollectLimit { bytes: all as u64 - 1, ..ALL };
+    let smaller = CollectLimit {
+        bytes: all as u64 - 1,
+        ..ALL
+    };
     let (found, left_out) = collected(&run, &names, smaller).await;
     assert_eq!((found.len(), left_out.len()), (2, 1), "{left_out:?}");
     run.over(system).await;

@@ -58,4 +58,3 @@ pub async fn there_is_nothing_to_read_on_stdin(system: &dyn System) {
     assert_eq!((output.as_str(), report.exit_code), ("over\n", Some(0)));
     run.over(system).await;
 }
-
