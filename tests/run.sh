@@ -3,6 +3,7 @@
 #
 #   tests/run.sh          everything
 #   tests/run.sh quick    format, lints, unit and integration tests on both databases
+#   tests/run.sh bench [PART...]   no tests, but what clawhand costs; benches/limits/main.rs names the parts
 #
 # CARGO                  the cargo to call (default: cargo)
 # CLAWHAND_TEST_CACHE    where downloaded tools are kept between runs (default: target/test-cache)
@@ -11,9 +12,9 @@ set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 2
 
 case "${1:-all}" in
-all | quick) MODE=${1:-all} ;;
+all | quick | bench) MODE=${1:-all} ;;
 *)
-    sed -n '2,9s/^# \{0,1\}//p' tests/run.sh >&2
+    sed -n '2,10s/^# \{0,1\}//p' tests/run.sh >&2
     exit 2
     ;;
 esac
@@ -47,6 +48,14 @@ if ! command -v "$CARGO" >/dev/null; then
     exit
 fi
 install_packages
+if [ "$MODE" = bench ]; then
+    shift
+    prepare_kubernetes
+    start_docker
+    start_kubernetes
+    if "$CARGO" bench --locked --bench limits -- "$@"; then PASSED=1; else FAILED=$((FAILED + 1)); fi
+    exit
+fi
 if [ "$MODE" = all ]; then
     prepare_clients
     prepare_kubernetes

@@ -24,7 +24,7 @@ missing_packages() {
     [ -x /usr/sbin/sshd ] || echo openssh-server
     command -v ssh >/dev/null || echo openssh-client
     command -v busybox >/dev/null || echo busybox-static
-    [ "$MODE" = all ] || return 0
+    [ "$MODE" != quick ] || return 0
     command -v npm >/dev/null || echo npm
     command -v go >/dev/null || echo golang-go
     command -v javac >/dev/null || echo default-jdk-headless
