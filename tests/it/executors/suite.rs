@@ -9,6 +9,7 @@ pub mod ends;
 pub mod every;
 
 pub mod files;
+pub mod machine;
 pub mod output;
 pub mod starts;
 pub mod work;

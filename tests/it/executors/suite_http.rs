@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 use super::http::api::{Api, Clients, Reply, Seen, Trust};
 use super::http::{Rig, block, call};
-use super::suite::{ALL, Run, SECRET, System, Work, files, keeps_the_core, work};
+use super::suite::{ALL, Run, SECRET, System, Work, files, keeps_the_core, machine, work};
 
 const OPERATIONS: &str = r#"
 [executor.operations.give]
@@ -183,12 +183,7 @@ impl System for OverTls {
     }
 
     async fn remains(&self, execution: ExecutionId) -> Vec<String> {
-        let folder = self.rig.folder_of(execution);
-        folder
-            .exists()
-            .then(|| folder.display().to_string())
-            .into_iter()
-            .collect()
+        machine::if_there(&self.rig.folder_of(execution))
     }
 
     /// All notes, and what came of it.

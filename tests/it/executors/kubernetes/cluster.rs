@@ -134,7 +134,8 @@ fn image(variable: &str, default: &str) -> String {
     crate::executors::variable(variable).unwrap_or_else(|| default.to_owned())
 }
 
-async fn client(kubeconfig: &Path) -> Client {
+/// Who the kubeconfig names.
+pub async fn client(kubeconfig: &Path) -> Client {
     let kubeconfig = kube::config::Kubeconfig::read_from(kubeconfig).expect("reads the kubeconfig");
     let config = kube::Config::from_custom_kubeconfig(kubeconfig, &Default::default())
         .await
