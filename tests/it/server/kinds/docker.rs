@@ -90,7 +90,8 @@ impl Site for Containers {
     }
 
     async fn open_gate(&self, execution: &str) {
-        let volume = self.daemon.docker.inspect_volume(&format!("clawhand-{execution}"));
+        let volume = format!("clawhand-{execution}");
+        let volume = self.daemon.docker.inspect_volume(&volume);
         let folder = volume.await.expect("is there").mountpoint;
         write_to_pipe(std::path::Path::new(&folder).join("work/gate")).await;
     }

@@ -157,13 +157,13 @@ impl Site for Pods {
         let params = AttachParams::default().container("keep");
         let script = ["sh", "-c", "echo go >/clawhand/work/gate"];
         let pods = self.namespace.pods();
-        let process = pods
+        let mut process = pods
             .exec(pod.expect("a step runs"), script, &params)
             .await
             .expect("runs");
-        must("a step reads from its gate", process.join())
-            .await
-            .expect("writes");
+        let status = process.take_status().expect("has one");
+        let status = must("a step reads from its gate", status).await.expect("is told");
+        assert_eq!(status.status.as_deref(), Some("Success"), "{status:?}");
     }
 
     async fn begun(&self, execution: &str) -> usize {

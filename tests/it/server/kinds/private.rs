@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::docker::Containers;
 use super::kubernetes::Pods;
-use super::site::{Site, place_at, submit, write_far};
+use super::site::{place_at, submit, write_far};
 use super::ssh::Host;
 use crate::server::caller::Caller;
 use crate::server::place::Place;
@@ -68,20 +68,30 @@ async fn bad_uploads(place: &Place, caller: &Caller) -> String {
     use base64::Engine as _;
     let content = base64::engine::general_purpose::STANDARD.encode(archive.into_inner().expect("packed"));
     let ask = json!({"task_id": task, "name": "bad.tar", "content_base64": content});
-    caller.ok("upload_artifact", ask).await;
+    caller.refused("upload_artifact", ask).await;
+    // Each is right, and both can't be laid.
+    for name in ["taken", "taken/inside"] {
+        caller.upload(&task, name, "x").await;
+    }
     let execution = caller.start(&task).await;
     let (_, result) = hear_of(place, caller, &execution).await;
     assert_eq!(result["state"], "infra_failed", "{result}");
     execution
 }
 
-/// What there is to hear of a target that works; the executions.
-async fn hear_all(place: &Place, caller: &Caller) -> Vec<String> {
+/// What there is to hear of a target that works; the executions. `shown` is in place of what is found there.
+async fn hear_all(place: &Place, caller: &Caller, shown: &[&str]) -> Vec<String> {
     let task = submit(caller, "far", NOSY).await;
     let execution = caller.start(&task).await;
     let (log, result) = hear_of(place, caller, &execution).await;
     assert_eq!(result["state"], "failed", "{result}\n{log}");
     assert!(log.contains("-- readlink -f .\n/workspace\n"), "{log}");
+    for word in shown {
+        assert!(
+            log.contains(word),
+            "a step looked around and did not find {word}:\n{log}"
+        );
+    }
     assert_eq!(result["artifacts"].as_array().map(Vec::len), Some(3), "{result}");
     let bad = bad_uploads(place, caller).await;
     caller.call("list_targets", json!({})).await.expect("lists");
@@ -107,19 +117,31 @@ async fn hear_of_broken(caller: &Caller, target: &str) {
 
 /// No caller saw any of these.
 pub fn assert_unseen(place: &Place, private: &[String]) {
-    let seen = place.seen.all();
     let mut found = String::new();
     for word in private {
         assert!(word.len() >= 4, "{word:?} would be found anywhere");
-        for text in seen.iter().filter(|text| text.contains(word.as_str())) {
-            let at = text.find(word.as_str()).expect("just seen");
-            let around: String = text[..at].chars().rev().take(60).collect();
-            let before: String = around.chars().rev().collect();
-            let after: String = text[at..].chars().take(word.len() + 60).collect();
-            let _ = writeln!(found, "{word:?} in …{before}{after}…");
+        for text in place.seen.all() {
+            if let Some(at) = occurrence(&text, word) {
+                let around: String = text[..at].chars().rev().take(60).collect();
+                let before: String = around.chars().rev().collect();
+                let after: String = text[at..].chars().take(word.len() + 60).collect();
+                let _ = writeln!(found, "{word:?} in …{before}{after}…");
+            }
         }
     }
     assert!(found.is_empty(), "a caller saw\n{found}");
+}
+
+/// Where a word is; an address or a port that goes on with a digit is another one.
+fn occurrence(text: &str, word: &str) -> Option<usize> {
+    let is_digit = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_digit);
+    let bytes = text.as_bytes();
+    let is_number = is_digit(word.as_bytes().last());
+    text.match_indices(word).map(|(at, _)| at).find(|&at| {
+        let goes_on =
+            is_digit(bytes.get(at + word.len())) || at.checked_sub(1).is_some_and(|before| is_digit(bytes.get(before)));
+        !(is_number && goes_on)
+    })
 }
 
 const IMPATIENT: &str = "[worker]\nlease = \"3s\"\ngrace = \"1s\"\nunreachable = \"2s\"\n";
@@ -136,7 +158,7 @@ async fn nothing_tells_where_an_ssh_target_is() {
     write_far(&place, "stranger", &Host::tables_of(&stranger));
     let server = place.serve().await;
     let caller = server.caller();
-    hear_all(&place, &caller).await;
+    hear_all(&place, &caller, &["[host]", "[user]"]).await;
     hear_of_broken(&caller, "nobody").await;
     hear_of_broken(&caller, "stranger").await;
     let task = submit(&caller, "far", "echo never").await;
@@ -171,7 +193,7 @@ async fn nothing_tells_where_a_docker_target_is() {
     write_far(&place, "away", &away);
     let server = place.serve().await;
     let caller = server.caller();
-    let mut executions = hear_all(&place, &caller).await;
+    let mut executions = hear_all(&place, &caller, &["[container]", "[layer]", "[volume]"]).await;
     hear_of_broken(&caller, "absent").await;
     hear_of_broken(&caller, "away").await;
     let task = submit(&caller, "far", "echo never").await;
@@ -201,7 +223,7 @@ async fn nothing_tells_where_a_kubernetes_target_is() {
     write_far(&place, "forbidden", &site.tables_with("story-nowhere-7", &site.image));
     let server = place.serve().await;
     let caller = server.caller();
-    hear_all(&place, &caller).await;
+    hear_all(&place, &caller, &["[pod]", "[container]", "[address]"]).await;
     hear_of_broken(&caller, "absent").await;
     hear_of_broken(&caller, "forbidden").await;
     let task = submit(&caller, "far", "echo never").await;

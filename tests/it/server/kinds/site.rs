@@ -78,6 +78,8 @@ pub trait Site: Send + Sync {
 /// A place whose only target of interest is on this system.
 pub fn place_at(site: &dyn Site) -> Place {
     let place = Place::on_sqlite();
+    // What is learned of it when a server is killed is none of these stories.
+    std::fs::remove_file(place.targets().join("lab.toml")).expect("removes");
     place.write_target("recipes/tale.toml", TALE);
     write_far(&place, "far", &site.tables());
     place
@@ -89,12 +91,22 @@ pub fn write_far(place: &Place, name: &str, tables: &str) {
     place.write_target(&format!("{name}.toml"), &format!("{target}\n{tables}"));
 }
 
-/// A task of one step on this target.
+/// A task of one step on this target. A busy system is not looked at within a call's time; then a caller is told to try
+/// again in a moment, and does.
 pub async fn submit(caller: &Caller, target: &str, script: &str) -> String {
     let ask = json!({
         "project_name": "tales", "goal": "hear a tale", "target_ref": target, "execution_intent": "tell",
     });
-    let task = text(&caller.ok("submit_task", ask).await, "/task_id");
+    let submitted = must("a target is looked at", async {
+        loop {
+            match caller.call("submit_task", ask.clone()).await {
+                Err(refusal) if refusal["code"] == "missing_facts" && refusal["retryable"] == true => {}
+                answer => return answer.unwrap_or_else(|refusal| panic!("submit_task is refused: {refusal}")),
+            }
+        }
+    })
+    .await;
+    let task = text(&submitted, "/task_id");
     caller.upload(&task, "tale.sh", script).await;
     task
 }

@@ -80,13 +80,20 @@ impl Host {
         self.sshd.folder.path().join("runs/begun")
     }
 
-    /// Puts a shell of this text before the host's own, for supervisors alone.
+    /// From now on supervisors begin with what was said.
+    pub fn slow_down(&self) {
+        std::fs::write(self.sshd.folder.path().join("slow/now"), "").expect("writes");
+    }
+
+    /// Puts a shell before the host's own that does this first, for supervisors alone and once it is said.
     pub fn supervise_with(&mut self, text: &str) {
         let folder = self.sshd.folder.path().join("slow");
         std::fs::create_dir(&folder).expect("makes");
         let shell = folder.join("sh");
         let text = format!(
-            "#!/bin/bash\nif [ \"$1\" = -s ] && [ -n \"$CLAWHAND_SUPERVISOR\" ]; then\n{text}\nfi\nexec /bin/sh \"$@\"\n"
+            "#!/bin/bash\nif [ \"$1\" = -s ] && [ -n \"$CLAWHAND_SUPERVISOR\" ] && [ -e {} ]; then\n{text}\nfi\n\
+             exec /bin/sh \"$@\"\n",
+            folder.join("now").display()
         );
         std::fs::write(&shell, text).expect("writes");
         for path in [&folder, &shell] {
