@@ -30,6 +30,8 @@ use crate::domain::{AttemptId, ExecutionId, Facts, UnixMs};
 pub enum Move {
     /// Prints.
     Print(Vec<u8>),
+    /// Learns what its system calls it, which callers read as `[attempt]`.
+    Name(String),
     /// Leaves a file in the workspace.
     Leave(String, Vec<u8>),
     /// Goes no further until the gate of this name is opened, or somebody cancels.
@@ -70,6 +72,7 @@ struct State {
     prepared: Vec<(ExecutionId, Vec<String>)>,
     /// What there is of executions: the files in the workspace of each.
     files: BTreeMap<ExecutionId, BTreeMap<String, Vec<u8>>>,
+    names: BTreeMap<ExecutionId, Vec<String>>,
     cancelled: Vec<AttemptId>,
     cleaned: Vec<ExecutionId>,
 }
@@ -253,6 +256,7 @@ impl State {
             let next = attempt.moves.pop_front().unwrap_or(Move::Exit(0));
             match next {
                 Move::Print(bytes) => attempt.print(&bytes),
+                Move::Name(name) => self.names.entry(attempt.execution).or_default().push(name),
                 Move::Leave(name, bytes) => {
                     self.files.entry(attempt.execution).or_default().insert(name, bytes);
                 }
@@ -426,7 +430,11 @@ impl Executor for Scripted {
     }
 
     fn private_texts(&self, execution: ExecutionId) -> Vec<(String, String)> {
-        vec![(format!("scripted:{execution}"), "/workspace".to_owned())]
+        let state = self.state();
+        let names = state.names.get(&execution).into_iter().flatten();
+        let names = names.map(|name| (name.clone(), "[attempt]".to_owned()));
+        let place = (format!("scripted:{execution}"), "/workspace".to_owned());
+        std::iter::once(place).chain(names).collect()
     }
 }
 

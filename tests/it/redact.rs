@@ -144,6 +144,31 @@ fn a_secret_in_pieces_and_a_resumed_stream() {
 }
 
 #[test]
+fn an_unmistakable_name_is_found_where_it_is_joined_to_others() {
+    let rules = Rules::builder()
+        .private("db1.corp.example", "[host]")
+        .private("build-host-7", "[host]")
+        .private("/srv/runs.2026", "/runs")
+        .private("builders", "[user]")
+        .build();
+    for (text, shown) in [
+        ("report-db1.corp.example.xml", "report-[host].xml"),
+        ("of_build-host-7_and-more", "of_[host]_and-more"),
+        ("mydb1.corp.example", "mydb1.corp.example"),
+        ("build-host-71", "build-host-71"),
+        ("/srv/runs.2026/x", "/runs/x"),
+        ("/srv/runs.2026-old", "/srv/runs.2026-old"),
+        ("the builders", "the [user]"),
+        ("the-builders", "the-builders"),
+    ] {
+        assert_eq!(*rules.text(text), shown);
+    }
+    let mut scrubber = Scrubber::new(rules, Some(b'-'));
+    assert_eq!(scrubber.push(b"build-host-7").consumed, 0);
+    assert_eq!(scrubber.push(b"_x").clean, b"[host]_x");
+}
+
+#[test]
 fn an_endless_run_is_cut_and_memory_stays_bounded() {
     let rules = Rules::builder().secret("aaaa").build();
     let mut scrubber = Scrubber::new(rules, None);

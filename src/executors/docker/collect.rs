@@ -36,6 +36,7 @@ impl DockerExecutor {
         limit: CollectLimit,
     ) -> Result<Collected, Fault> {
         let client = self.client().await?;
+        self.learn_of_workspace(&client, execution).await?;
         let holder = holder_name(execution);
         let mut found = Collector::new(globs, limit, &self.scratch).map_err(Fault::from)?;
         let mut todo = places(globs);

@@ -11,6 +11,7 @@ mod container;
 mod fault;
 mod follow;
 mod job;
+mod names;
 mod notes;
 mod observe;
 mod parcel;
@@ -191,6 +192,7 @@ impl Executor for DockerExecutor {
             .map(|(part, shown)| (format!("{ROOT}/{part}"), shown.to_owned()))
             .collect();
         texts.push((volume_name(execution), "[volume]".to_owned()));
+        texts.extend(self.pool.learned.of(execution));
         texts
     }
 }

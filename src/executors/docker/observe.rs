@@ -58,6 +58,9 @@ impl DockerExecutor {
     pub(super) async fn follow(&self, handle: &Handle, window: Window, wait: Duration) -> Result<Observation, Fault> {
         let deadline = Instant::now() + wait;
         let client = self.client().await?;
+        if let Some(execution) = execution_of(&handle.place) {
+            self.learn_of_attempt(&client, execution, handle.attempt).await?;
+        }
         let kept = self.pool.follow(handle.attempt);
         let Ok(mut follow) = timeout_at(deadline, kept.lock()).await else {
             return Ok(running(Bytes::new()));

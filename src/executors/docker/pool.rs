@@ -15,6 +15,7 @@ use super::fault::{Fault, Kind};
 use super::follow::Follow;
 use crate::domain::AttemptId;
 use crate::domain::target::DockerBlock;
+use crate::executors::learned::Learned;
 
 /// How long a daemon may take for what it does at once.
 const QUICK: Duration = Duration::from_secs(20);
@@ -29,6 +30,8 @@ pub struct DockerPool {
     clients: Mutex<HashMap<String, Client>>,
     follows: Mutex<HashMap<AttemptId, Kept<Follow>>>,
     starts: Mutex<HashMap<AttemptId, Kept<()>>>,
+    /// What the daemon calls what is of an execution.
+    pub(super) learned: Learned,
 }
 
 /// A connection to a daemon, at two degrees of patience.

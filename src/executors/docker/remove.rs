@@ -29,7 +29,9 @@ impl DockerExecutor {
                 self.pool.release(attempt);
             }
         }
-        self.remove_volume(&client, execution).await
+        self.remove_volume(&client, execution).await?;
+        self.pool.learned.forget(execution);
+        Ok(())
     }
 
     pub(super) async fn remove_volume(&self, client: &Client, execution: ExecutionId) -> Result<(), Fault> {

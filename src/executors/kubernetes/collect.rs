@@ -31,6 +31,7 @@ impl KubernetesExecutor {
         let Some(pod) = pod.filter(|pod| !matches!(pods::standing(Some(pod)), Standing::Over(_))) else {
             return Err(ExecutorError::Refused("the pod with the workspace is gone".to_owned()));
         };
+        self.learn_of(&access, execution, &pod).await?;
         let pod = pod.name_any();
         let listing = access.run(&pod, LIST).await?.well("list the workspace")?.stdout;
         let (names, left_out) = chosen(&listing, &wanted);

@@ -11,6 +11,7 @@ use tokio::io::AsyncReadExt as _;
 use super::KubernetesExecutor;
 use super::access::{Access, asked, found, is_conflict};
 use super::exec::{Source, exit_code};
+use super::names;
 use super::objects::{self, EXECUTION, ORDER, Wanted};
 use super::pods::{self, Hindrance, Standing};
 use super::state::State;
@@ -143,11 +144,15 @@ impl KubernetesExecutor {
         if !job.is_some_and(|job| State::of(&job) == State::Released) {
             return Ok(());
         }
-        let claimed = access.run(&pod, &CLAIM.replace("NAME", &carried)).await?;
+        let claim = CLAIM.replace("NAME", &carried) + names::TELL;
+        let claimed = access.run(&pod, &claim).await?;
         if claimed.code == LATE {
             return Ok(());
         }
-        claimed.well("let the step begin")?;
+        let said = claimed.well("let the step begin")?.stdout;
+        if !said.is_empty() {
+            self.learn_told(execution, &pod, &said);
+        }
         let kept = [name, source.name_any()];
         for job in jobs.iter().filter(|job| !kept.contains(&job.name_any())) {
             access.delete_job(job).await?;

@@ -61,11 +61,12 @@ impl SshExecutor {
         let text = format!("{PREPARE}\ncw_prepare\n");
         let said = self.script(&settings, &text, LONG).await?;
         let answer = String::from_utf8_lossy(&said.stdout);
-        let (word, name) = answer.trim_end().split_once(' ').unwrap_or((answer.trim_end(), ""));
-        self.host.learn_name(name);
+        let mut words = answer.split_whitespace();
+        let word = words.next();
+        words.for_each(|name| self.host.learn_name(name));
         match word {
-            "found" => Ok(true),
-            "made" => Ok(false),
+            Some("found") => Ok(true),
+            Some("made") => Ok(false),
             _ => Err(failed("make the workspace", &said)),
         }
     }
