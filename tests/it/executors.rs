@@ -4,6 +4,9 @@
 mod confined;
 mod contract;
 mod docker;
+mod docker_doors;
+mod docker_hosts;
+mod docker_restarts;
 mod files;
 pub mod http;
 mod kubernetes;
@@ -20,6 +23,7 @@ mod suite_kubernetes;
 mod suite_local;
 mod suite_ssh;
 mod tree;
+mod trust;
 
 /// What tests/run.sh says in this variable.
 pub fn variable(name: &str) -> Option<String> {

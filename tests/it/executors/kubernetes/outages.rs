@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use clawhand::executors::{AttemptState, ExecutorError, ExitReport, Handle};
+use clawhand::executors::ExecutorError;
 
-use super::super::suite::{LONG, Run, sh};
+use super::super::rig::patiently;
+use super::super::suite::{Run, sh};
 use super::cluster::Breakable;
 
 /// Longer than a part is away.
@@ -15,29 +16,6 @@ fn expected() -> String {
     format!("{lines}1\n")
 }
 
-/// Observes to the end as the engine does: what can't be reached now is asked again.
-async fn patiently(run: &Run, handle: &Handle, output: &mut Vec<u8>) -> (ExitReport, u32) {
-    let mut unreached = 0;
-    let mut pause = tokio::time::interval(Duration::from_millis(200));
-    loop {
-        let seen = match run.executor.observe(handle, output.len() as u64, 1 << 20, LONG).await {
-            Ok(seen) => seen,
-            Err(ExecutorError::Unreachable(_)) => {
-                unreached += 1;
-                pause.tick().await;
-                continue;
-            }
-            Err(error) => panic!("{error}"),
-        };
-        output.extend_from_slice(&seen.output);
-        match seen.state {
-            AttemptState::Running => {}
-            AttemptState::Ended(report) => return (report, unreached),
-            other => panic!("ended as {other:?}"),
-        }
-    }
-}
-
 async fn goes_on_without(part: &str) {
     let Some(cluster) = Breakable::new().await else { return };
     let system = &cluster.namespace;
@@ -45,7 +23,7 @@ async fn goes_on_without(part: &str) {
     let handle = run.start(&sh(SCRIPT)).await;
     let mut output = run.until_printed(&handle, "line 3\n").await.into_bytes();
     cluster.stop(part).await;
-    let follow = patiently(&run, &handle, &mut output);
+    let follow = patiently(&*run.executor, &handle, &mut output);
     let outage = async {
         // Away for a while that everybody notices.
         let mut while_away = tokio::time::interval(Duration::from_secs(4));
