@@ -52,14 +52,14 @@ pub(super) async fn connect(block: &DockerBlock) -> Result<Client, Fault> {
         Some(ssh) => Some(Arc::new(forward(ssh).await?)),
         None => None,
     };
-    let (block, through) = (block.clone(), forward.clone());
+    let (block, through, endpoint) = (block.clone(), forward.clone(), block.endpoint.clone());
     // Reads certificates, and looks for the socket.
     let opened = tokio::task::spawn_blocking(move || open(&block, through.as_deref())).await;
     let opened =
         opened.map_err(|error| Fault::new(Kind::Unreachable, format!("failed to connect to the daemon: {error}")))?;
     let quick = match opened?.negotiate_version().await {
         Ok(quick) => quick,
-        Err(error) => return Err(unanswered(&error, forward.as_deref()).await),
+        Err(error) => return Err(unanswered(&error, &endpoint, forward.as_deref()).await),
     };
     let slow = quick.clone().with_timeout(SLOW);
     Ok(Client { quick, slow, forward })
@@ -131,11 +131,17 @@ async fn forward(ssh: &DockerSsh) -> Result<Forward, Fault> {
 }
 
 /// Why nothing was answered. A host that has let clawhand in can only hang up where its socket is out of reach.
-async fn unanswered(error: &Error, forward: Option<&Forward>) -> Fault {
+async fn unanswered(error: &Error, endpoint: &str, forward: Option<&Forward>) -> Fault {
     let fault = Fault::of("connect to the daemon", error);
     let hangs_up = forward.is_some() && fault.kind == Kind::Unreachable && !matches!(error, Error::RequestTimeoutError);
     match forward {
-        Some(forward) if hangs_up && forward.is_up().await => Fault::new(Kind::NoWay, fault.text),
+        Some(forward) if hangs_up && forward.is_up().await => {
+            let text = format!(
+                "the host hangs up on whoever wants to get to {endpoint} ({})",
+                fault.text
+            );
+            Fault::new(Kind::NoWay, text)
+        }
         _ => fault,
     }
 }

@@ -188,6 +188,8 @@ fn kind_of(error: &Error, words: &str) -> Kind {
             }
             404 => Kind::NotFound,
             409 => Kind::Conflict,
+            // As podman has it.
+            500 if says("is already in use") || says("container state improper") => Kind::Conflict,
             400..=499 => Kind::Refused,
             500 if says("oci runtime") || says("invalid") || says("not supported") => Kind::Refused,
             _ => Kind::Unreachable,
@@ -234,6 +236,14 @@ mod tests {
                 ),
                 Kind::NoShell,
             ),
+            (
+                said(
+                    500,
+                    "creating container storage: the container name \"x\" is already in use by 00ff",
+                ),
+                Kind::Conflict,
+            ),
+            (said(400, "Client sent an HTTP request to an HTTPS server."), Kind::Tls),
             (said(500, "write /x: no space left on device"), Kind::Full),
             (said(500, "context deadline exceeded"), Kind::Unreachable),
             (said(503, ""), Kind::Unreachable),
