@@ -32,6 +32,7 @@ source tests/run/servers.sh
 source tests/run/clients.sh
 source tests/run/images.sh
 source tests/run/docker.sh
+source tests/run/podman.sh
 source tests/run/kubernetes.sh
 source tests/run/ssh.sh
 trap finish EXIT
@@ -91,6 +92,7 @@ if [ "$MODE" = all ]; then
     start_ssh
     [ -n "${CLAWHAND_TEST_SSH:-}" ] && suite ssh "$CARGO" test --locked --no-fail-fast --test it -- ssh
     start_docker
+    start_podman
     [ -n "${CLAWHAND_TEST_DOCKER:-}" ] && suite docker "$CARGO" test --locked --no-fail-fast --test it -- docker
     start_kubernetes
     [ -n "${CLAWHAND_TEST_KUBECONFIG:-}" ] &&

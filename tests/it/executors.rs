@@ -3,6 +3,9 @@
 mod confined;
 mod contract;
 mod docker;
+mod docker_doors;
+mod docker_hosts;
+mod docker_restarts;
 mod files;
 pub mod http;
 pub mod kubernetes;
@@ -21,6 +24,7 @@ mod suite_local;
 mod suite_scripted;
 mod suite_ssh;
 mod tree;
+mod trust;
 
 /// What tests/run.sh says in this variable.
 pub fn variable(name: &str) -> Option<String> {

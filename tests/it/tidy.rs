@@ -52,6 +52,8 @@ const THIRD_PARTY: &[(&str, &[&str])] = &[
     ("clap", &["cli", "main"]),
     ("clap_complete", &["cli", "main"]),
     ("flate2", &["executors/archive", "cli/pack"]),
+    ("hyper_rustls", &["executors/docker"]),
+    ("hyper_util", &["executors/docker"]),
     ("ignore", &["cli"]),
     ("indicatif", &["cli", "main"]),
     ("kube", &["executors"]),

@@ -7,6 +7,7 @@
 //! Start reading at [`DockerExecutor`], then at `start.rs`. docs/decisions/docker-executor.md has the reasons.
 
 mod collect;
+mod connect;
 mod container;
 mod fault;
 mod follow;
@@ -70,10 +71,7 @@ impl DockerExecutor {
 
     /// After a fault that may be one of the connection the next call makes a new one.
     fn unanswered(&self, fault: Fault) -> Fault {
-        if matches!(
-            fault.kind,
-            Kind::Unreachable | Kind::NoSocket | Kind::Forbidden | Kind::Tls
-        ) {
+        if fault.kind.is_about_the_way() {
             self.pool.forget(&self.block);
         }
         fault
