@@ -128,8 +128,13 @@ cw_copy() {
     fi
 }
 
-# How many bytes dd passed on, and in how many reads.
+# How many bytes dd passed on, and in how many reads. One that was ended before it could say so says nothing.
 cw_understand() {
+    cw_reads=0 cw_bytes=
+    case $1 in
+    *" records out"*) ;;
+    *) return ;;
+    esac
     cw_reads=${1%" records in"*}
     cw_reads=${cw_reads##*[!0-9+]}
     cw_reads=$((${cw_reads%+*} + ${cw_reads#*+}))
@@ -162,7 +167,7 @@ cw_read() {
             printf 'out 0\n' >&4
             return
         fi
-        cw_left=$((cw_left - cw_bytes))
+        cw_left=$((cw_left - ${cw_bytes:-0}))
         # Nothing may follow a gap unnoticed: when the disk is full, what comes later counts as the end.
         [ "$cw_status" = 0 ] || break
     done
@@ -179,9 +184,14 @@ cw_read_end() {
     else
         cw_bytes=$({ cw_count_through dd bs=65536 3>&1 >&5 | cw_keep_end; } 5>&1)
     fi
-    # A block that a full disk did not take was read and is lost; that it was a whole one is the best guess.
+    # A block that a full disk did not take was read and is lost; that it was a whole one is the best guess. A dd that
+    # was ended had none.
     cw_gap=0
-    [ "$cw_left" = 0 ] || cw_gap=65536
+    case $cw_left:$cw_status in
+    0:* | *:138 | *:143) ;;
+    *) cw_gap=65536 ;;
+    esac
+    [ -n "$cw_bytes" ] || [ "$cw_tail" = 0 ] || cw_bytes=$(($(wc -c <"$cw_dir/tail")))
     cw_kept=${cw_bytes:=0}
     [ "$cw_kept" -le "$cw_tail" ] || cw_kept=$cw_tail
     cw_dropped=$((cw_bytes - cw_kept + cw_gap))
@@ -245,6 +255,10 @@ cw_cut() {
         [ ! "/proc/$cw_file/fd/0" -ef "$cw_dir/pipe" ] || cw_one=$cw_file
     done
     [ -n "$cw_one" ] || return 0
+    # One that doesn't sleep has something to read, or its end: it waits for its turn on a busy machine.
+    { read -r cw_line <"/proc/$cw_one/stat"; } 2>/dev/null || return 0
+    cw_line=${cw_line##*) }
+    [ "${cw_line%% *}" = S ] || return 0
     kill -s USR1 "$cw_one" 2>/dev/null
     cw_nap 100
     kill -s TERM "$cw_one" 2>/dev/null
