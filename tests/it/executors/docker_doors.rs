@@ -205,7 +205,6 @@ async fn those_who_do_not_trust_each_other_are_told_apart() {
         ),
     ] {
         let trouble = behind.daemon.with(block).probe().await.expect_err("is wrong");
-        println!("{trouble:?}");
         assert!(trouble.what.contains(what), "{what}: {trouble:?}");
         assert!(trouble.hint.contains(hint), "{hint}: {trouble:?}");
     }
