@@ -1,23 +1,32 @@
 //! What executors learn of where an execution runs once it runs there: the ids and addresses that its system gave.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::domain::ExecutionId;
 
+/// The most executions of which something is kept: more than run at once. Some are taken over and end elsewhere.
+const MOST: usize = 4096;
 /// The shortest part of an id by which people and programs name what has it.
 const SHORT: usize = 12;
 
 /// By execution, the texts that it may print, each with what callers read instead. Only a saving: all of it can be asked
 /// for again.
 #[derive(Debug, Default)]
-pub(super) struct Learned(Mutex<HashMap<ExecutionId, BTreeMap<String, &'static str>>>);
+pub(super) struct Learned(Mutex<BTreeMap<ExecutionId, BTreeMap<String, &'static str>>>);
 
 impl Learned {
     /// Notes a text; what is no name of anything is left out.
     pub(super) fn add(&self, execution: ExecutionId, text: &str, shown: &'static str) {
-        if is_telling(text) {
-            self.lock().entry(execution).or_default().insert(text.to_owned(), shown);
+        if !is_telling(text) {
+            return;
+        }
+        let mut known = self.lock();
+        known.entry(execution).or_default().insert(text.to_owned(), shown);
+        if known.len() > MOST {
+            // Ids begin with the time: the first is the oldest.
+            let oldest = known.keys().copied().find(|other| *other != execution);
+            oldest.map(|oldest| known.remove(&oldest));
         }
     }
 
@@ -52,7 +61,7 @@ impl Learned {
         self.lock().remove(&execution);
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<ExecutionId, BTreeMap<String, &'static str>>> {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<ExecutionId, BTreeMap<String, &'static str>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

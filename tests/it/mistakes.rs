@@ -157,7 +157,7 @@ const IN_TARGETS: &[(&str, &str, &[&str])] = &[
         &[
             "9:1: executor.ssh.known_hosts is missing (write known_hosts = \"/etc/clawhand/known_hosts\", made by ssh-keyscan and checked)",
             "9:25: 'key' is not an absolute path (begin each path with '/')",
-            "9:32: unknown key executor.ssh.port",
+            "9:32: unknown key executor.ssh.port (known are: agent, certificate_file, config, identity_file, jump, known_hosts)",
         ],
     ),
     (

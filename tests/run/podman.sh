@@ -84,5 +84,7 @@ stop_podman() {
         podman_client rm --all --force --time 0 >/dev/null 2>&1
         end_process "$PODMAN_PID"
     fi
+    # Where its containers were counted; of another podman's, which has some, nothing goes.
+    find /sys/fs/cgroup -depth -type d -path '*/libpod_parent*' -exec rmdir {} + 2>/dev/null
     [ -n "$PODMAN_HOME" ] && rm -rf "$PODMAN_HOME"
 }

@@ -14,7 +14,7 @@ use tokio::net::{TcpListener, UnixListener, UnixStream};
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
-use super::suite::{System, keeps_the_contract};
+use super::suite::{System, goes_through};
 use super::suite_docker::Daemon;
 use super::trust::{Clients, Trust};
 
@@ -121,19 +121,19 @@ async fn behind_tls() -> Option<Behind<(Trust, Door)>> {
 }
 
 // Requests, uploads, downloads, and connections that are taken over: by a job on standard input, and by output.
-keeps_the_contract!(
+goes_through!(
     behind_tls();
     ends::the_exit_code_is_exact,
-    ends::cancelling_ends_all_of_it,
+    every::cancelling_ends_all_of_it,
     files::archives_are_unpacked_and_later_inputs_win,
     files::a_large_input_arrives_whole,
     files::outputs_are_found_by_globs_and_links_are_refused,
     output::it_is_exact_and_in_order,
-    output::it_comes_while_the_step_runs,
-    starts::secrets_are_nowhere_in_sight,
-    starts::another_process_goes_on_where_one_ended,
-    starts::many_at_once_keep_apart,
-    starts::a_probe_finds_what_steps_can_use,
+    every::it_is_seen_while_the_work_goes_on,
+    every::secrets_are_nowhere_in_sight,
+    every::another_process_goes_on_where_one_ended,
+    every::many_at_once_keep_apart,
+    every::a_probe_finds_what_is_there,
 );
 
 #[tokio::test]
@@ -205,7 +205,6 @@ async fn those_who_do_not_trust_each_other_are_told_apart() {
         ),
     ] {
         let trouble = behind.daemon.with(block).probe().await.expect_err("is wrong");
-        println!("{trouble:?}");
         assert!(trouble.what.contains(what), "{what}: {trouble:?}");
         assert!(trouble.hint.contains(hint), "{hint}: {trouble:?}");
     }

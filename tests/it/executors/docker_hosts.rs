@@ -1,7 +1,7 @@
 //! A Docker daemon on a host that is reached over SSH: the sshd and the user are the test's, and so is the socket that the
 //! user may use.
 
-use clawhand::domain::target::{DockerBlock, DockerSsh};
+use clawhand::domain::target::{DockerBlock, DockerSsh, ExecutorBlock};
 use clawhand::executors::{Executor as _, ExecutorError};
 use nix::unistd::User;
 
@@ -9,7 +9,7 @@ use super::docker_doors::{Behind, Door, socket};
 use super::rig::patiently;
 use super::ssh_rig::Sshd;
 use super::ssh_way::Way;
-use super::suite::{Run, keeps_the_contract, sh};
+use super::suite::{Run, goes_through, sh};
 use super::suite_docker::Daemon;
 
 type Host = Behind<(Sshd, Door)>;
@@ -35,20 +35,53 @@ async fn on_a_host() -> Option<Host> {
     Some(Behind { daemon, block, way })
 }
 
-keeps_the_contract!(
+goes_through!(
     on_a_host();
     ends::the_exit_code_is_exact,
-    ends::cancelling_ends_all_of_it,
+    every::cancelling_ends_all_of_it,
     files::archives_are_unpacked_and_later_inputs_win,
     files::a_large_input_arrives_whole,
     files::outputs_are_found_by_globs_and_links_are_refused,
     output::it_is_exact_and_in_order,
-    output::it_comes_while_the_step_runs,
-    starts::secrets_are_nowhere_in_sight,
-    starts::another_process_goes_on_where_one_ended,
-    starts::many_at_once_keep_apart,
-    starts::a_probe_finds_what_steps_can_use,
+    every::it_is_seen_while_the_work_goes_on,
+    every::secrets_are_nowhere_in_sight,
+    every::another_process_goes_on_where_one_ended,
+    every::many_at_once_keep_apart,
+    every::a_probe_finds_what_is_there,
 );
+
+#[test]
+fn the_way_to_a_host_is_read_from_a_target() {
+    let text = "name = \"box\"\ndescription = \"far\"\nintents = [\"test\"]\n[executor]\nkind = \"docker\"\nimage = \"x:1\"\n\
+        endpoint = \"ssh://ci@build1:2222/run/docker.sock\"\n[executor.ssh]\nknown_hosts = \"/k\"\nidentity_file = \"/i\"\n\
+        jump = [\"gate\"]\n";
+    let snapshot = crate::recipes::loaded(&[("box.toml", text)]).unwrap_or_else(|problems| panic!("{problems:#?}"));
+    let executor = &snapshot.targets[0].executor;
+    let private = executor.private_texts();
+    for text in ["build1", "gate", "/k", "/i"] {
+        assert!(
+            private.iter().any(|private| private == text),
+            "{text} is not in {private:?}"
+        );
+    }
+    assert!(!private.contains(&String::new()));
+    let ExecutorBlock::Docker(block) = executor else {
+        panic!("{executor:?}");
+    };
+    let DockerSsh { host, socket } = &**block.ssh.as_ref().expect("has a way");
+    assert_eq!(
+        (host.user.as_str(), host.host.as_str(), host.port),
+        ("ci", "build1", 2222)
+    );
+    assert_eq!(
+        (host.known_hosts.as_str(), host.identity_file.as_deref()),
+        ("/k", Some("/i"))
+    );
+    assert_eq!(
+        (host.jump[0].user.as_str(), socket.as_str()),
+        ("ci", "/run/docker.sock")
+    );
+}
 
 fn through(host: &Host, change: impl Fn(&mut DockerSsh)) -> DockerBlock {
     let mut block = host.block.clone();
@@ -95,7 +128,6 @@ async fn an_operator_reads_what_is_wrong_with_the_host() {
     ] {
         let executor = host.daemon.with(block);
         let trouble = executor.probe().await.expect_err("is wrong");
-        println!("{trouble:?}");
         assert!(trouble.what.contains(what), "{what}: {trouble:?}");
         assert!(trouble.hint.contains(hint), "{hint}: {trouble:?}");
     }

@@ -223,7 +223,7 @@ pub fn input(folder: &std::path::Path, name: &str, content: &[u8], mode: u32) ->
 macro_rules! keeps_the_contract {
     ($system:expr) => {
         $crate::executors::suite::keeps_the_core!($system);
-        $crate::executors::suite::keeps_the_core!($system;
+        $crate::executors::suite::goes_through!($system;
             ends::the_exit_code_is_exact,
             ends::what_cannot_be_executed_is_told,
             ends::a_signal_is_told,
@@ -248,7 +248,7 @@ pub(crate) use keeps_the_contract;
 /// The same for a kind that runs no processes.
 macro_rules! keeps_the_core {
     ($system:expr) => {
-        $crate::executors::suite::keeps_the_core!($system;
+        $crate::executors::suite::goes_through!($system;
             every::success_and_failure_are_told_apart,
             every::the_end_is_told_again_to_whoever_asks,
             every::any_part_can_be_read_again,
@@ -271,6 +271,11 @@ macro_rules! keeps_the_core {
             every::a_probe_finds_what_is_there,
         );
     };
+}
+pub(crate) use keeps_the_core;
+
+/// Some of the stories, for another way to a system that keeps all of the contract.
+macro_rules! goes_through {
     ($system:expr; $($room:ident::$story:ident,)*) => {
         $(
             #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -282,4 +287,4 @@ macro_rules! keeps_the_core {
         )*
     };
 }
-pub(crate) use keeps_the_core;
+pub(crate) use goes_through;

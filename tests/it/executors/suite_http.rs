@@ -12,9 +12,10 @@ use clawhand::domain::{AttemptId, ExecutionId};
 use clawhand::executors::{Executor, ExitReport, Handle, StartAttempt};
 use serde_json::{Value, json};
 
-use super::http::api::{Api, Clients, Reply, Seen, Trust};
+use super::http::api::{Api, Reply, Seen};
 use super::http::{Rig, block, call};
 use super::suite::{ALL, Run, SECRET, System, Work, files, keeps_the_core, machine, work};
+use super::trust::{Clients, Trust};
 
 const OPERATIONS: &str = r#"
 [executor.operations.give]
