@@ -236,16 +236,22 @@ cw_below_reader() {
 cw_cut() {
     cw_below_reader
     cw_count=0
-    for cw_file in /proc/[0-9]*/fd/*; do
-        [ "$cw_file" -ef "$cw_dir/pipe" ] || continue
-        cw_one=${cw_file#/proc/}
-        cw_one=${cw_one%%/*}
-        case " $cw_me $cw_reader $cw_kin " in
-        *" $cw_one "*) continue ;;
-        esac
-        kill -s KILL "$cw_one" 2>/dev/null || continue
+    cw_ended=
+    for cw_holder in /proc/[0-9]*/fd/*; do
+        [ "$cw_holder" -ef "$cw_dir/pipe" ] || continue
+        cw_holder=${cw_holder#/proc/}
+        cw_holder=${cw_holder%%/*}
         # One may hold it more than once.
-        cw_kin="$cw_kin $cw_one"
+        case " $cw_me $cw_reader $cw_kin $cw_ended " in
+        *" $cw_holder "*) continue ;;
+        esac
+        # The reader may have come to start another dd since.
+        cw_below_reader
+        case " $cw_kin " in
+        *" $cw_holder "*) continue ;;
+        esac
+        kill -s KILL "$cw_holder" 2>/dev/null || continue
+        cw_ended="$cw_ended $cw_holder"
         cw_count=$((cw_count + 1))
     done
     cw_leftovers=$((cw_leftovers + cw_count))
