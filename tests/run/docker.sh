@@ -65,6 +65,8 @@ stop_docker() {
         # With live-restore the daemon leaves containers running when it ends.
         for container in $(docker_client ps -q 2>/dev/null); do docker_client kill "$container" >/dev/null 2>&1; done
         end_process "$DOCKER_PID"
+        # A daemon that was killed while it made a container forgets what it had begun with.
+        for container in $(pgrep -f -- "^[^ ]*containerd-shim[^ ]* .* -address $DOCKER_HOME/"); do kill "$container"; done
     fi
     [ -n "$DOCKER_HOME" ] && rm -rf "$DOCKER_HOME"
 }
