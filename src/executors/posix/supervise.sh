@@ -62,6 +62,7 @@ cw_later() {
             exit 0
         }
         wait "$cw_sleep"
+        cw_sleep=''
         if [ "$2" = timeout ]; then cw_say_timeout; else printf '%s\n' "$2" >&4; fi
     ) &
     cw_timers="$cw_timers $!"
@@ -79,11 +80,22 @@ cw_born() {
     cw_birth=$1
 }
 
-# The living processes of the work: those that bear its mark, and those of its session.
+# Whether a process is this shell's own.
+cw_is_child() {
+    { read -r cw_line <"/proc/$1/stat"; } 2>/dev/null || return 1
+    cw_line=${cw_line##*) }
+    cw_line=${cw_line#* }
+    [ "${cw_line%% *}" = "$cw_me" ]
+}
+
+# The living processes of the work: those that bear its mark, and those of its session. A session's number is its first
+# process's, and nobody else's while anyone is in it; later it may come to be a stranger's.
 cw_find() {
     cw_found=
     cw_count=0
-    for cw_file in $(grep -ls -e "CLAWHAND_ATTEMPT=$cw_attempt" -e ") [^ZX] [0-9]* [0-9]* ${cw_session:--} " \
+    cw_number=${cw_session:--}
+    ! cw_born "$cw_number" || [ "$cw_birth" = "$cw_session_birth" ] || cw_number=-
+    for cw_file in $(grep -ls -e "CLAWHAND_ATTEMPT=$cw_attempt" -e ") [^ZX] [0-9]* [0-9]* $cw_number " \
         /proc/[0-9]*/environ /proc/[0-9]*/stat 2>/dev/null); do
         cw_file=${cw_file#/proc/}
         cw_file=${cw_file%%/*}
@@ -107,7 +119,7 @@ cw_signal() {
 # Stopped first, they can't go on making new ones while the others are being killed.
 cw_kill() {
     cw_signal STOP
-    [ -z "$cw_session" ] || [ -n "$cw_over" ] || kill -s KILL -- "-$cw_session" 2>/dev/null
+    [ "$cw_number" = - ] || [ -n "$cw_over" ] || kill -s KILL -- "-$cw_number" 2>/dev/null
     cw_find && cw_signal KILL
 }
 
@@ -440,8 +452,9 @@ cw_begin() {
     mkfifo "$cw_dir/events" "$cw_dir/pipe" "$cw_dir/alive" "$cw_dir/count" || cw_refuse "full: no room for the pipes"
     exec 4<>"$cw_dir/events" 6<>"$cw_dir/alive"
     cw_born "$cw_me"
+    cw_my_birth=$cw_birth
     read -r cw_boot </proc/sys/kernel/random/boot_id
-    printf 'pid=%s\nstart=%s\nboot=%s\nend=1\n' "$cw_me" "$cw_birth" "$cw_boot" >"$cw_dir/started" ||
+    printf 'pid=%s\nstart=%s\nboot=%s\nend=1\n' "$cw_me" "$cw_my_birth" "$cw_boot" >"$cw_dir/started" ||
         cw_refuse "full: no room for the notes"
     # So that not even a crash of the system lets it be started a second time. Where work goes with the system's end, or
     # with this dd, it can't be had.
@@ -452,12 +465,11 @@ cw_begin() {
 
 # Should this shell be gone by then, the timer ends the work itself.
 cw_say_timeout() {
-    cw_mine=$cw_birth
-    if cw_born "$cw_me" && [ "$cw_birth" = "$cw_mine" ]; then
+    if cw_born "$cw_me" && [ "$cw_birth" = "$cw_my_birth" ]; then
         printf 'timeout\n' >&4
         return
     fi
-    [ ! -s "$cw_dir/child" ] || read -r cw_session <"$cw_dir/child"
+    [ ! -s "$cw_dir/child" ] || read -r cw_session cw_session_birth <"$cw_dir/child"
     cw_find && cw_signal TERM && cw_nap "$cw_grace"
     while cw_find; do
         cw_kill
@@ -478,8 +490,9 @@ cw_ask_end() {
 cw_heard() {
     case $1 in
     pid)
-        cw_session=$2
-        printf '%s\n' "$2" >"$cw_dir/child"
+        cw_born "$2"
+        cw_session=$2 cw_session_birth=$cw_birth
+        printf '%s %s\n' "$2" "$cw_birth" >"$cw_dir/child"
         # What was to end before it was known.
         [ "$cw_phase" != ending ] || { cw_find && cw_signal TERM; }
         ;;
@@ -627,15 +640,17 @@ cw_end() {
         exec_error "$cw_error" end 1 1<>"$cw_dir/exit"
     # Whoever waits for the end wakes up by this.
     exec 6>&-
-    # shellcheck disable=SC2086
-    [ -z "$cw_timers" ] || kill -s TERM $cw_timers 2>/dev/null
+    for cw_one in $cw_timers; do
+        # One that is over may have left its number to a stranger.
+        ! cw_is_child "$cw_one" || kill -s TERM "$cw_one" 2>/dev/null
+    done
     wait
 }
 
 cw_supervise() {
     [ -z "${BASH_VERSION-}" ] || set -o posix
     unset CLAWHAND_SECRETS
-    cw_fractions='' cw_timers='' cw_place='' cw_lost=''
+    cw_fractions='' cw_timers='' cw_place='' cw_lost='' cw_session_birth=''
     cw_over='' cw_code='' cw_error='' cw_session='' cw_timed_out='' cw_cancelled='' cw_drained='' cw_term=''
     cw_leftovers=0 cw_dropped=0
     read -r cw_me cw_rest </proc/self/stat || cw_refuse "refused: there is no /proc"

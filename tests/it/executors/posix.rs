@@ -730,3 +730,50 @@ fn of_what_comes_back_only_files_that_are_wanted_are_taken() {
     // Cut off in the middle it is an error, not fewer files.
     assert!(collected(&tar[..700], ("work/", &globs), limit, scratch.path()).is_err());
 }
+
+/// A number that the work or a timer had may be a stranger's a moment later, most of all on a machine that counts to
+/// 32768 only.
+#[test]
+fn a_stranger_who_got_a_number_of_the_works_is_left_alone() {
+    let functions = concat!(env!("CARGO_MANIFEST_DIR"), "/src/executors/posix/supervise.sh");
+    for (name, shell) in shells() {
+        let mut stranger = Command::new("setsid")
+            .args(["sleep", "1000"])
+            .stdin(Stdio::null())
+            .spawn()
+            .expect("starts");
+        let script = format!(
+            ". {functions}\n\
+            read -r cw_me cw_rest </proc/self/stat\n\
+            cw_attempt=nobodys cw_session=$1\n\
+            cw_session_birth=another\n\
+            ! cw_find || echo \"of another session:$cw_found\"\n\
+            ! cw_is_child \"$1\" || echo 'a stranger is a child'\n\
+            sleep 1000 &\n\
+            cw_is_child $! && kill $! || echo 'a child is a stranger'\n\
+            cw_born \"$1\"\n\
+            cw_session_birth=$cw_birth\n\
+            cw_find || echo 'not found in its own session'\n\
+            echo \"$cw_found\""
+        );
+        let pid = stranger.id().to_string();
+        // Until it is in a session of its own.
+        let is_leader = || {
+            std::fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| {
+                let fields: Vec<&str> = stat.rsplit(") ").next().unwrap_or_default().split(' ').collect();
+                fields.get(3) == Some(&pid.as_str())
+            })
+        };
+        while !is_leader() {
+            std::thread::yield_now();
+        }
+        let said = Command::new(shell[0])
+            .args(&shell[1..])
+            .args(["-c", &script, "sh", &pid])
+            .output()
+            .expect("runs");
+        stranger.kill().expect("ends");
+        stranger.wait().expect("ends");
+        assert_eq!(String::from_utf8_lossy(&said.stdout).trim(), pid, "{name}: {said:?}");
+    }
+}
