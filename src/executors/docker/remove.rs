@@ -17,8 +17,8 @@ use crate::domain::{AttemptId, ExecutionId};
 /// A probe that is older than this was left by a clawhand that is gone.
 const PROBE_MAX: Duration = Duration::from_secs(15 * 60);
 /// How long a container may be in a state that has no name, and how often is looked meanwhile.
-const NAMELESS_MAX: Duration = Duration::from_secs(15);
-const NAMELESS_LOOKS: u32 = 150;
+pub(super) const NAMELESS_MAX: Duration = Duration::from_secs(15);
+pub(super) const NAMELESS_LOOKS: u32 = 150;
 
 impl DockerExecutor {
     /// Ends and removes the containers of an execution, then its volume. All of it is known by its labels.
@@ -123,9 +123,9 @@ impl DockerExecutor {
     }
 }
 
-/// Whether the list of containers holds one in a state that Docker doesn't know: podman calls a container that ended
+/// Whether a container is in a state that Docker doesn't know: podman calls a container that ended
 /// `stopped` until it has tidied up after it.
-fn is_nameless(error: &Error) -> bool {
+pub(super) fn is_nameless(error: &Error) -> bool {
     !matches!(error, Error::DockerResponseServerError { .. }) && error.to_string().contains("unknown variant `stopped`")
 }
 

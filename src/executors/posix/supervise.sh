@@ -54,11 +54,14 @@ cw_later() {
         exec 6>&-
         cw_sleep='' cw_stop=''
         # Told to stop before it knows its sleep it stops when it does: no sleep stays behind.
-        trap 'cw_stop=1; [ -z "$cw_sleep" ] || { kill "$cw_sleep" 2>/dev/null; exit 0; }' TERM
+        # KILL, of which not even one hears too little that is only being made.
+        trap 'cw_stop=1; [ -z "$cw_sleep" ] || { kill -s KILL "$cw_sleep" 2>/dev/null; exit 0; }' TERM
+        # Told before the trap was there, some shells never hear of it.
+        [ ! -e "$cw_dir/over" ] || exit 0
         sleep "$cw_time" 4>&- &
         cw_sleep=$!
         [ -z "$cw_stop" ] || {
-            kill "$cw_sleep" 2>/dev/null
+            kill -s KILL "$cw_sleep" 2>/dev/null
             exit 0
         }
         wait "$cw_sleep"
@@ -640,6 +643,7 @@ cw_end() {
         exec_error "$cw_error" end 1 1<>"$cw_dir/exit"
     # Whoever waits for the end wakes up by this.
     exec 6>&-
+    printf '' >"$cw_dir/over"
     for cw_one in $cw_timers; do
         # One that is over may have left its number to a stranger.
         ! cw_is_child "$cw_one" || kill -s TERM "$cw_one" 2>/dev/null

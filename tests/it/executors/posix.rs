@@ -777,3 +777,42 @@ fn a_stranger_who_got_a_number_of_the_works_is_left_alone() {
         assert_eq!(String::from_utf8_lossy(&said.stdout).trim(), pid, "{name}: {said:?}");
     }
 }
+
+/// Otherwise the supervisor would wait for the timer, and with it all that wait for the supervisor, until the step's time
+/// were over.
+#[test]
+fn a_timer_that_is_only_being_made_hears_that_all_is_over() {
+    let functions = concat!(env!("CARGO_MANIFEST_DIR"), "/src/executors/posix/supervise.sh");
+    for (name, shell) in shells() {
+        let place = tempfile::tempdir().expect("makes a folder");
+        let script = format!(
+            ". {functions}\n\
+            read -r cw_me cw_rest </proc/self/stat\n\
+            cw_dir={} cw_lost= cw_began=0 cw_fractions= cw_attempt=nobodys\n\
+            cw_born \"$cw_me\"\n\
+            cw_my_birth=$cw_birth\n\
+            mkfifo \"$cw_dir/events\"\n\
+            exec 4<>\"$cw_dir/events\"\n\
+            trap 'cw_term=1' TERM INT\n\
+            cw_turn=0\n\
+            while [ \"$cw_turn\" -lt 300 ]; do\n\
+            rm -f \"$cw_dir/over\"\n\
+            cw_timers=\n\
+            cw_later 1000000 timeout\n\
+            cw_end\n\
+            cw_turn=$((cw_turn + 1))\n\
+            done\n\
+            echo over",
+            place.path().display()
+        );
+        let said = place.path().join("said");
+        let file = std::fs::File::create(&said).expect("makes");
+        let ended = Command::new(shell[0])
+            .args(&shell[1..])
+            .args(["-c", &script])
+            .stdout(file)
+            .status();
+        assert!(ended.expect("runs").success(), "{name}");
+        assert_eq!(std::fs::read_to_string(&said).expect("reads"), "over\n", "{name}");
+    }
+}
