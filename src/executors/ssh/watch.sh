@@ -79,6 +79,14 @@ cw_look() {
     cw_show lost
 }
 
+# Whether whoever asks is still a child of this process.
+cw_is_below() {
+    read -r cw_line </proc/self/stat
+    cw_line=${cw_line##*) }
+    cw_line=${cw_line#* }
+    [ "${cw_line%% *}" = "$1" ]
+}
+
 cw_watch() {
     cw_look
     [ "$cw_ticks" -gt 0 ] || cw_show running
@@ -91,8 +99,8 @@ cw_watch() {
             cw_tick=$((cw_tick + 1))
             ! cw_has_grown || break
         done
-        # Said until it is heard: it may come before anybody listens.
-        while kill -s USR1 "$cw_me" 2>/dev/null; do sleep 0.1 2>/dev/null || sleep 1; done
+        # Said until it is heard: it may come before anybody listens. Once nobody can, the number may be a stranger's.
+        while cw_is_below "$cw_me" && kill -s USR1 "$cw_me" 2>/dev/null; do sleep 0.1 2>/dev/null || sleep 1; done
     ) >/dev/null 2>&1 &
     cw_poller=$!
     # Nobody writes there: it ends when the supervisor does.
