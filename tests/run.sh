@@ -51,6 +51,7 @@ install_packages
 if [ "$MODE" = bench ]; then
     shift
     prepare_kubernetes
+    start_ssh
     start_docker
     start_kubernetes
     if "$CARGO" bench --locked --bench limits -- "$@"; then PASSED=1; else FAILED=$((FAILED + 1)); fi
