@@ -17,8 +17,8 @@ use clawhand::executors::{Executor, ExecutorSettings, SshExecutor};
 use openssh::Session;
 use tempfile::TempDir;
 
-use crate::rounds::{Rounds, slice};
-use crate::table::{Goal, Table};
+use crate::step::Part;
+use crate::table::Goal;
 use crate::{site, step};
 
 const SSHD: &str = "/usr/sbin/sshd";
@@ -39,24 +39,13 @@ pub async fn measure(environment: &Environment) -> anyhow::Result<()> {
     let host = Host::start()?;
     let executor: Arc<dyn Executor> = Arc::new(host.executor()?);
     let session = Arc::new(host.session().await?);
-    let mut table = Table::new("ssh executor: one step, `true`");
-    for (clients, calls) in CLIENTS {
-        let mut rounds: [Rounds; 3] = Default::default();
-        for _ in 0..ROUNDS {
-            let shared = session.clone();
-            let bare = slice(clients, calls, move |_, _| command(shared.clone()));
-            rounds[0].add(bare.await?);
-            rounds[1].add(step::attempts(&executor, clients, calls).await?);
-            rounds[2].add(step::executions(&executor, clients, calls).await?);
-        }
-        let [bare, attempt, whole] = &rounds;
-        let what = "executor: start, observe to the end";
-        table.add(step::line(what, clients, [attempt, bare], GOAL));
-        let what = "executor: prepare, start, observe, clean up";
-        table.add(step::line(what, clients, [whole, bare], Goal::None));
-    }
-    table.print();
-    Ok(())
+    let of_part = Part {
+        title: "ssh executor: one step, `true`",
+        rounds: ROUNDS,
+        clients: &CLIENTS,
+        goal: GOAL,
+    };
+    step::compare(&of_part, &executor, move || command(session.clone())).await
 }
 
 /// The floor: a command on a connection that is open already.
@@ -98,7 +87,7 @@ impl Host {
         let at = folder.path().display();
         let config = format!(
             "Port {port}\nListenAddress 127.0.0.1\nHostKey {at}/host_key\nAuthorizedKeysFile {at}/key.pub\n\
-             PidFile none\nUsePAM no\nStrictModes no\nPasswordAuthentication no\nKbdInteractiveAuthentication no\n"
+             PidFile none\nUsePAM no\nStrictModes no\nPasswordAuthentication no\nKbdInteractiveAuthentication no\nMaxSessions 100\n"
         );
         std::fs::write(folder.path().join("sshd_config"), config)?;
         let host_key = std::fs::read_to_string(folder.path().join("host_key.pub"))?;

@@ -5,10 +5,11 @@ use tokio::io::AsyncSeekExt as _;
 
 use super::KubernetesExecutor;
 use super::exec::Source;
-use super::lay::{blocking, source};
+use super::lay::source;
 use super::pods::{self, Standing};
 use crate::domain::ExecutionId;
 use crate::executors::contract::{CollectLimit, Collected, ExecutorError};
+use crate::executors::local::blocking;
 use crate::executors::posix;
 use crate::executors::wanted::Wanted;
 

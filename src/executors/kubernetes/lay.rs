@@ -17,6 +17,7 @@ use super::pods::{self, Hindrance, Standing};
 use super::state::State;
 use crate::domain::{AttemptId, ExecutionId};
 use crate::executors::contract::{ExecutorError, Input};
+use crate::executors::local::blocking;
 use crate::executors::posix;
 
 /// Exit code of a script that came too late.
@@ -282,16 +283,4 @@ impl Access {
 
 fn refused(why: &Hindrance) -> ExecutorError {
     ExecutorError::Refused(format!("{}: {}", why.words, why.detail))
-}
-
-/// Runs what waits for clawhand's own disk where it holds nobody up.
-pub(super) async fn blocking<T, F>(work: F) -> Result<T, ExecutorError>
-where
-    T: Send + 'static,
-    F: FnOnce() -> Result<T, ExecutorError> + Send + 'static,
-{
-    match tokio::task::spawn_blocking(work).await {
-        Ok(result) => result,
-        Err(error) => Err(ExecutorError::Unreachable(format!("a task ended early: {error}"))),
-    }
 }

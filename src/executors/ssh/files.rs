@@ -10,6 +10,7 @@ use super::pool::{Body, Call, Purpose};
 use super::{LONG, PREPARE, SshExecutor, failed};
 use crate::domain::ExecutionId;
 use crate::executors::contract::{CollectLimit, Collected, ExecutorError, Input, Workspace};
+use crate::executors::local::blocking;
 use crate::executors::posix::{collected, lay_out, pack};
 use crate::executors::wanted::Wanted;
 
@@ -233,18 +234,4 @@ fn choose(listing: &[u8], wanted: &Wanted, limit: CollectLimit) -> Chosen {
         .left_out
         .extend(surplus.into_iter().map(|name| (name, reason.clone())));
     chosen
-}
-
-/// Runs what waits for clawhand's own disk, or for a channel, where it holds nobody up.
-async fn blocking<T, F>(work: F) -> Result<T, ExecutorError>
-where
-    T: Send + 'static,
-    F: FnOnce() -> Result<T, ExecutorError> + Send + 'static,
-{
-    match tokio::task::spawn_blocking(work).await {
-        Ok(result) => result,
-        Err(error) => Err(ExecutorError::Unreachable(format!(
-            "a task of the ssh executor ended early: {error}"
-        ))),
-    }
 }
