@@ -32,6 +32,7 @@ source tests/run/servers.sh
 source tests/run/clients.sh
 source tests/run/images.sh
 source tests/run/docker.sh
+source tests/run/podman.sh
 source tests/run/kubernetes.sh
 source tests/run/ssh.sh
 source tests/run/openclaw.sh
@@ -52,6 +53,7 @@ install_packages
 if [ "$MODE" = bench ]; then
     shift
     prepare_kubernetes
+    start_ssh
     start_docker
     start_kubernetes
     if "$CARGO" bench --locked --bench limits -- "$@"; then PASSED=1; else FAILED=$((FAILED + 1)); fi
@@ -94,6 +96,7 @@ if [ "$MODE" = all ]; then
     start_ssh
     [ -n "${CLAWHAND_TEST_SSH:-}" ] && suite ssh "$CARGO" test --locked --no-fail-fast --test it -- ssh
     start_docker
+    start_podman
     [ -n "${CLAWHAND_TEST_DOCKER:-}" ] && suite docker "$CARGO" test --locked --no-fail-fast --test it -- docker
     start_kubernetes
     [ -n "${CLAWHAND_TEST_KUBECONFIG:-}" ] &&

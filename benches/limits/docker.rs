@@ -14,9 +14,8 @@ use clawhand::domain::target::{DockerBlock, PullPolicy};
 use clawhand::executors::{DockerExecutor, Executor};
 use futures_util::TryStreamExt as _;
 
-use crate::rounds::{Rounds, slice};
-use crate::step;
-use crate::table::{Goal, Table};
+use crate::step::{self, Part};
+use crate::table::Goal;
 
 const ROUNDS: usize = 5;
 /// At once, and how many in a round.
@@ -47,24 +46,14 @@ pub async fn measure(environment: &Environment) -> anyhow::Result<()> {
     let scratch = tempfile::Builder::new().prefix("clawhand-limits-").tempdir()?;
     let executor = DockerExecutor::new(Arc::default(), scratch.path().to_owned(), system_clock(), block);
     let executor: Arc<dyn Executor> = Arc::new(executor);
-    let mut table = Table::new("docker executor: one step, `true`");
-    for (clients, calls) in CLIENTS {
-        let mut rounds: [Rounds; 3] = Default::default();
-        for _ in 0..ROUNDS {
-            let (shared, image) = (docker.clone(), image.to_owned());
-            let bare = slice(clients, calls, move |_, _| container(shared.clone(), image.clone()));
-            rounds[0].add(bare.await?);
-            rounds[1].add(step::attempts(&executor, clients, calls).await?);
-            rounds[2].add(step::executions(&executor, clients, calls).await?);
-        }
-        let [bare, attempt, whole] = &rounds;
-        let what = "executor: start, observe to the end";
-        table.add(step::line(what, clients, [attempt, bare], GOAL));
-        let what = "executor: prepare, start, observe, clean up";
-        table.add(step::line(what, clients, [whole, bare], Goal::None));
-    }
-    table.print();
-    Ok(())
+    let of_part = Part {
+        title: "docker executor: one step, `true`",
+        rounds: ROUNDS,
+        clients: &CLIENTS,
+        goal: GOAL,
+    };
+    let image = image.to_owned();
+    step::compare(&of_part, &executor, move || container(docker.clone(), image.clone())).await
 }
 
 /// The floor: create, start, wait, remove.

@@ -18,7 +18,7 @@ use crate::rounds::{Rounds, slice};
 use crate::step;
 use crate::table::{Goal, Table};
 
-const ROUNDS: usize = 5;
+const ROUNDS: usize = 3;
 /// At once, and how many in a round.
 const CLIENTS: [(usize, usize); 2] = [(1, 2), (4, 4)];
 const NAMESPACE: &str = "clawhand-limits";

@@ -5,8 +5,8 @@
 //! cargo bench --bench limits -- submit status   some parts: submit, status, local, ssh, docker, kubernetes, program
 //! ```
 //!
-//! `docker` and `kubernetes` need the daemon and the cluster that tests/run.sh starts, or those that CLAWHAND_TEST_*
-//! names; without them they are left out and say so.
+//! `ssh`, `docker` and `kubernetes` need the user, the daemon and the cluster that tests/run.sh brings, or those that
+//! CLAWHAND_TEST_* names; without them they are left out and say so.
 //!
 //! Ours and bare take turns (A, B, A, B, ...) and the median round counts, so that what else runs on the machine hits
 //! both. docs/PERFORMANCE.md has recorded figures and what limits them. Start reading at [`submit`].
@@ -84,7 +84,7 @@ fn run() -> anyhow::Result<()> {
         runtime.block_on(local::measure())?;
     }
     if wanted("ssh") {
-        runtime.block_on(ssh::measure())?;
+        runtime.block_on(ssh::measure(&environment))?;
     }
     if wanted("docker") {
         runtime.block_on(docker::measure(&environment))?;

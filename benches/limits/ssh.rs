@@ -1,25 +1,29 @@
 //! The ssh executor beside a command on a connection that is open already. The host is this machine, by an sshd of the
-//! bench's own.
+//! bench's own; the user is one that tests/run.sh makes, with dash and nothing that a login would run.
 
+use std::fs::Permissions;
 use std::io::{BufRead as _, BufReader};
 use std::net::TcpListener;
-use std::path::{Path, PathBuf};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 
 use anyhow::{Context as _, ensure};
+use clawhand::config::Environment;
 use clawhand::domain::target::SshBlock;
 use clawhand::executors::ssh::SshPool;
 use clawhand::executors::{Executor, ExecutorSettings, SshExecutor};
-use nix::unistd::{User, geteuid};
 use openssh::Session;
 use tempfile::TempDir;
 
-use crate::rounds::{Rounds, slice};
-use crate::table::{Goal, Table};
+use crate::step::Part;
+use crate::table::Goal;
 use crate::{site, step};
 
 const SSHD: &str = "/usr/sbin/sshd";
+/// One of those that tests/run/ssh.sh makes.
+const USER: &str = "cwt-dash";
 const ROUNDS: usize = 7;
 /// At once, and how many in a round.
 const CLIENTS: [(usize, usize); 2] = [(1, 12), (8, 32)];
@@ -27,32 +31,21 @@ const CLIENTS: [(usize, usize); 2] = [(1, 12), (8, 32)];
 const GOAL: Goal = Goal::AtMost(5.0, " ms more");
 
 /// Measures start to end of `true`: on an open ControlMaster, as an attempt, and as an execution with all around it.
-pub async fn measure() -> anyhow::Result<()> {
-    if !Path::new(SSHD).exists() {
-        println!("left out: ssh, because there is no {SSHD}");
+pub async fn measure(environment: &Environment) -> anyhow::Result<()> {
+    if environment.get("CLAWHAND_TEST_SSH").is_none() {
+        println!("left out: ssh, because CLAWHAND_TEST_SSH is not set; see tests/run.sh bench");
         return Ok(());
     }
     let host = Host::start()?;
     let executor: Arc<dyn Executor> = Arc::new(host.executor()?);
     let session = Arc::new(host.session().await?);
-    let mut table = Table::new("ssh executor: one step, `true`");
-    for (clients, calls) in CLIENTS {
-        let mut rounds: [Rounds; 3] = Default::default();
-        for _ in 0..ROUNDS {
-            let shared = session.clone();
-            let bare = slice(clients, calls, move |_, _| command(shared.clone()));
-            rounds[0].add(bare.await?);
-            rounds[1].add(step::attempts(&executor, clients, calls).await?);
-            rounds[2].add(step::executions(&executor, clients, calls).await?);
-        }
-        let [bare, attempt, whole] = &rounds;
-        let what = "executor: start, observe to the end";
-        table.add(step::line(what, clients, [attempt, bare], GOAL));
-        let what = "executor: prepare, start, observe, clean up";
-        table.add(step::line(what, clients, [whole, bare], Goal::None));
-    }
-    table.print();
-    Ok(())
+    let of_part = Part {
+        title: "ssh executor: one step, `true`",
+        rounds: ROUNDS,
+        clients: &CLIENTS,
+        goal: GOAL,
+    };
+    step::compare(&of_part, &executor, move || command(session.clone())).await
 }
 
 /// The floor: a command on a connection that is open already.
@@ -61,12 +54,11 @@ async fn command(session: Arc<Session>) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// An sshd that lets in whoever runs the bench, by a key that is thrown away.
+/// An sshd that lets the user in by a key that is thrown away.
 struct Host {
     folder: TempDir,
     server: Child,
     port: u16,
-    user: String,
 }
 
 impl Drop for Host {
@@ -79,18 +71,23 @@ impl Drop for Host {
 impl Host {
     fn start() -> anyhow::Result<Self> {
         let folder = tempfile::Builder::new().prefix("clawhand-limits-").tempdir()?;
+        let runs = folder.path().join("runs");
+        std::fs::create_dir(&runs)?;
+        // The user makes folders below it, and sshd reads the key as that user.
+        std::fs::set_permissions(folder.path(), Permissions::from_mode(0o711))?;
+        std::fs::set_permissions(&runs, Permissions::from_mode(0o1777))?;
         for name in ["host_key", "key"] {
             let mut make = Command::new("ssh-keygen");
             make.args(["-q", "-t", "ed25519", "-N", "", "-f"])
                 .arg(folder.path().join(name));
             ensure!(make.status()?.success(), "ssh-keygen makes no key");
         }
+        std::fs::set_permissions(folder.path().join("key.pub"), Permissions::from_mode(0o644))?;
         let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
         let at = folder.path().display();
         let config = format!(
             "Port {port}\nListenAddress 127.0.0.1\nHostKey {at}/host_key\nAuthorizedKeysFile {at}/key.pub\n\
-             PidFile none\nUsePAM no\nStrictModes no\nPasswordAuthentication no\nKbdInteractiveAuthentication no\n\
-             PermitRootLogin prohibit-password\n"
+             PidFile none\nUsePAM no\nStrictModes no\nPasswordAuthentication no\nKbdInteractiveAuthentication no\nMaxSessions 100\n"
         );
         std::fs::write(folder.path().join("sshd_config"), config)?;
         let host_key = std::fs::read_to_string(folder.path().join("host_key.pub"))?;
@@ -110,13 +107,7 @@ impl Host {
         );
         // Nobody reads what it says later, and it must not wait for that.
         std::thread::spawn(move || lines.for_each(drop));
-        let user = User::from_uid(geteuid())?.context("this user has no name")?.name;
-        Ok(Self {
-            folder,
-            server,
-            port,
-            user,
-        })
+        Ok(Self { folder, server, port })
     }
 
     fn at(&self, name: &str) -> PathBuf {
@@ -135,14 +126,14 @@ impl Host {
         let block = SshBlock {
             host: "127.0.0.1".to_owned(),
             port: self.port,
-            user: self.user.clone(),
+            user: USER.to_owned(),
             identity_file: Some(text("key")),
             certificate_file: None,
             agent: None,
             known_hosts: text("known_hosts"),
             jump: Vec::new(),
             config: None,
-            root: text("runs"),
+            root: text("runs/root"),
             path: SshBlock::PATH.to_owned(),
             names: Vec::new(),
         };
@@ -168,7 +159,7 @@ impl Host {
         ])
         .arg(folder.path().join("master"));
         ssh.arg("-i").arg(self.at("key"));
-        ssh.args(["-p", &self.port.to_string(), "-l", &self.user, "--", "127.0.0.1"]);
+        ssh.args(["-p", &self.port.to_string(), "-l", USER, "--", "127.0.0.1"]);
         ssh.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         ensure!(ssh.status().await?.success(), "ssh does not connect");
         Ok(Session::new_native_mux(folder))

@@ -9,7 +9,7 @@ use clawhand::domain::{AttemptId, ExecutionId};
 use clawhand::executors::{AttemptState, Executor, ProcessLimits, StartAttempt, Workspace};
 
 use crate::rounds::{Rounds, Slice, slice};
-use crate::table::{Goal, Line};
+use crate::table::{Goal, Line, Table};
 
 const LONG: Duration = Duration::from_secs(30);
 
@@ -82,6 +82,41 @@ pub async fn executions(executor: &Arc<dyn Executor>, clients: usize, calls: usi
         }
     })
     .await
+}
+
+/// A part that is measured in the same way as others.
+pub struct Part {
+    pub title: &'static str,
+    pub rounds: usize,
+    /// At once, and how many in a round.
+    pub clients: &'static [(usize, usize)],
+    /// What an attempt may cost over the bare limit.
+    pub goal: Goal,
+}
+
+/// Measures attempts, and executions with all around them, beside a bare call.
+pub async fn compare<F, Fut>(part: &Part, executor: &Arc<dyn Executor>, bare: F) -> anyhow::Result<()>
+where
+    F: Fn() -> Fut + Clone + Send + 'static,
+    Fut: Future<Output = anyhow::Result<()>> + Send + 'static,
+{
+    let mut table = Table::new(part.title);
+    for &(clients, calls) in part.clients {
+        let mut rounds: [Rounds; 3] = Default::default();
+        for _ in 0..part.rounds {
+            let call = bare.clone();
+            rounds[0].add(slice(clients, calls, move |_, _| call()).await?);
+            rounds[1].add(attempts(executor, clients, calls).await?);
+            rounds[2].add(executions(executor, clients, calls).await?);
+        }
+        let [bare, attempt, whole] = &rounds;
+        let what = "executor: start, observe to the end";
+        table.add(line(what, clients, [attempt, bare], part.goal));
+        let what = "executor: prepare, start, observe, clean up";
+        table.add(line(what, clients, [whole, bare], Goal::None));
+    }
+    table.print();
+    Ok(())
 }
 
 /// What is added to the bare limit: of one after the other the time of each counts; several at once share the

@@ -140,7 +140,7 @@ impl Driver {
         let mut source = tokio::fs::File::from_std(file.file.try_clone()?);
         source.rewind().await?;
         let mut writer = self.shared.rooms.blobs.writer().await?;
-        let mut scrubber = Scrubber::new(place.rules.clone(), None);
+        let mut scrubber = Scrubber::new(place.privacy.rules(), None);
         let mut chunk = vec![0; CHUNK];
         loop {
             let read = source.read(&mut chunk).await?;
@@ -165,7 +165,7 @@ impl Driver {
                 }
             }
         }
-        let name = place.rules.text(&file.name).into_inner();
+        let name = place.privacy.rules().text(&file.name).into_inner();
         Ok(Artifact {
             id: ArtifactId::random(),
             task: self.execution.task,
@@ -189,7 +189,9 @@ impl Driver {
                 self.read_output(place, index, &mut reader).await?;
             }
             match reader.finish() {
-                Ok(Some(summary)) => all.get_or_insert_default().add(scrubbed_tests(&place.rules, summary)),
+                Ok(Some(summary)) => all
+                    .get_or_insert_default()
+                    .add(scrubbed_tests(&place.privacy.rules(), summary)),
                 Ok(None) => {}
                 Err(why) => tracing::warn!(execution.id = %self.execution.id, error = why, "results can't be read"),
             }

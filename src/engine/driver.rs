@@ -11,11 +11,11 @@ use tokio_util::sync::CancellationToken;
 use super::Halt;
 use super::collect::Found;
 use super::outcome::{self, StepsEnd};
+use super::privacy::Privacy;
 use super::worker::{Shared, Signals};
 use crate::domain::target::ApprovalRule;
 use crate::domain::{Digest, Event, Execution, ExecutionState, StepState, Target, UnixMs};
 use crate::executors::{Executor, Input, Workspace};
-use crate::redact::Rules;
 use crate::store::{Finish, Lease};
 
 /// What a driver has in its hands.
@@ -31,7 +31,8 @@ pub(super) struct Place {
     pub(super) target: Target,
     pub(super) executor: Arc<dyn Executor>,
     pub(super) workspace: Workspace,
-    pub(super) rules: Rules,
+    /// What scrubs all that leaves.
+    pub(super) privacy: Privacy,
     /// The values of the target's secrets, read together with the rules that scrub them: one that is changed while the
     /// execution runs must not be printed by a step whose output is scrubbed of the old one. The error names the
     /// variable, never a value or a place.
@@ -124,28 +125,16 @@ impl Driver {
             .find(|target| target.name == self.execution.plan.target)?
             .clone();
         let executor = rooms.executors.for_target(&target);
-        let mut rules = Rules::builder();
-        for (text, shown) in executor.private_texts(self.execution.id) {
-            rules = rules.private(&text, &shown);
-        }
-        for text in target.private_texts() {
-            rules = rules.private(&text, "[private]");
-        }
         let secrets = self.secrets(&target);
-        let rules = rooms
-            .vault
-            .seen()
-            .1
-            .iter()
-            .fold(rules, |rules, secret| rules.secret(secret))
-            .build();
+        let seen = rooms.vault.seen().1;
+        let privacy = Privacy::new(executor.clone(), self.execution.id, target.private_texts(), seen);
         Some(Place {
             workspace: executor.workspace(self.execution.id),
             may_begin: self.may_begin(&target),
             secrets,
             target,
             executor,
-            rules,
+            privacy,
         })
     }
 
@@ -315,7 +304,7 @@ impl Driver {
         };
         let (event, mut outcome) = outcome::of(&self.execution.plan, end, found.tests);
         outcome.summary += &found.missing.map(|missing| format!("; {missing}")).unwrap_or_default();
-        let outcome = outcome::scrubbed(&place.rules, outcome);
+        let outcome = outcome::scrubbed(&place.privacy.rules(), outcome);
         self.store_end(event, &outcome, &found.artifacts).await?;
         if let Err(error) = place.executor.clean_up(self.execution.id).await {
             tracing::warn!(execution.id = %self.execution.id, %error, "a workspace can't be removed now; it will be later");

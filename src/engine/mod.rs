@@ -10,6 +10,7 @@ mod group;
 mod janitor;
 mod outcome;
 mod presence;
+mod privacy;
 mod reach;
 mod step;
 mod worker;

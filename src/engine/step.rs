@@ -112,7 +112,7 @@ impl Driver {
         let attempt = AttemptId::random();
         let total = self.execution.plan.steps.len();
         let header = format!("== step {} of {total}: {} ({})\n", index + 1, step.name, step.summary);
-        let header = place.rules.text(&header);
+        let header = place.privacy.rules().text(&header);
         let secrets = self.secrets_digest(place);
         let start = || async {
             let start = StepStart {
@@ -353,6 +353,7 @@ pub(super) fn stored_end(row: &StepRow) -> StepsEnd {
 /// The way of an attempt's output into the log: scrubbed, in order, with the offset to go on from after a crash.
 struct Tape<'a> {
     driver: &'a Driver,
+    place: &'a Place,
     attempt: AttemptId,
     scrubber: Scrubber,
     /// Raw bytes read so far.
@@ -365,11 +366,12 @@ struct Tape<'a> {
 }
 
 impl<'a> Tape<'a> {
-    fn new(driver: &'a Driver, place: &Place, attempt: &AttemptRow) -> Self {
+    fn new(driver: &'a Driver, place: &'a Place, attempt: &AttemptRow) -> Self {
         Self {
             driver,
+            place,
             attempt: attempt.id,
-            scrubber: Scrubber::new(place.rules.clone(), attempt.last_byte),
+            scrubber: Scrubber::new(place.privacy.rules(), attempt.last_byte),
             read: attempt.raw_offset,
             stored: attempt.raw_offset,
             pending: Vec::new(),
@@ -383,6 +385,8 @@ impl<'a> Tape<'a> {
         }
         self.read += observation.output.len() as u64;
         self.pending.extend_from_slice(&observation.output);
+        // What was just looked at may have told more of where it is.
+        self.scrubber.renew(self.place.privacy.rules());
         let piece = self.scrubber.push(&observation.output);
         self.store(piece).await
     }

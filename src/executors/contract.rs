@@ -56,7 +56,8 @@ pub trait Executor: Send + Sync {
     async fn probe(&self) -> Result<Facts, Trouble>;
 
     /// The literal texts that tell something of the infrastructure and that steps are likely to print, each with
-    /// what callers may read instead: the workspace's absolute path becomes `/workspace`.
+    /// what callers may read instead: the workspace's absolute path becomes `/workspace`. There may be more of them after
+    /// a call: whatever the system gave a name or an id is among them before anything that it printed is returned.
     fn private_texts(&self, execution: ExecutionId) -> Vec<(String, String)>;
 }
 

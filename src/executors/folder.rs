@@ -24,6 +24,7 @@ use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
+use bytes::Bytes;
 use nix::fcntl::{FcntlArg, fcntl};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -355,4 +356,29 @@ pub(super) fn read_whole<T: DeserializeOwned>(path: &Path) -> io::Result<Option<
     let mut text = Vec::new();
     file.read_to_end(&mut text)?;
     Ok(serde_json::from_slice(&text).ok())
+}
+
+/// What is in a file of output from an offset on, and whether it is all there is. No file yet is no output.
+pub(super) fn read_printed(path: &Path, from: u64, max: usize) -> io::Result<(Bytes, bool)> {
+    match absent_is_none(File::open(path))? {
+        Some(file) => read_from(&file, from, max),
+        None => Ok((Bytes::new(), true)),
+    }
+}
+
+/// The same of a file that is open.
+pub(super) fn read_from(file: &File, from: u64, max: usize) -> io::Result<(Bytes, bool)> {
+    use std::os::unix::fs::FileExt as _;
+    let left = file.metadata()?.len().saturating_sub(from);
+    let length = usize::try_from(left).unwrap_or(usize::MAX).min(max);
+    let mut bytes = vec![0; length];
+    let mut read = 0;
+    while read < length {
+        match file.read_at(&mut bytes[read..], from + read as u64)? {
+            0 => break,
+            count => read += count,
+        }
+    }
+    bytes.truncate(read);
+    Ok((bytes.into(), read as u64 == left))
 }

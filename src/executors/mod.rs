@@ -10,6 +10,7 @@ mod folder;
 mod group;
 pub mod http;
 pub mod kubernetes;
+mod learned;
 pub mod local;
 pub mod posix;
 pub mod scripted;

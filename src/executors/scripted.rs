@@ -6,6 +6,7 @@
 //! Never here: a sleep. Start reading at [`Scripted::script`].
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::fs::File;
 use std::io::{Seek as _, SeekFrom, Write as _};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -18,6 +19,10 @@ use super::contract::{
     AttemptState, CollectLimit, Collected, CollectedFile, Executor, ExecutorError, ExitReport, Handle, Input,
     Observation, StartAttempt, Trouble, Workspace,
 };
+use super::folder::read_from;
+use super::local::{check, failed};
+use super::supervisor::output::Output;
+use super::wanted::Wanted;
 use crate::domain::{AttemptId, ExecutionId, Facts, UnixMs};
 
 /// What an attempt does next.
@@ -25,6 +30,8 @@ use crate::domain::{AttemptId, ExecutionId, Facts, UnixMs};
 pub enum Move {
     /// Prints.
     Print(Vec<u8>),
+    /// Learns what its system calls it, which callers read as `[attempt]`.
+    Name(String),
     /// Leaves a file in the workspace.
     Leave(String, Vec<u8>),
     /// Goes no further until the gate of this name is opened, or somebody cancels.
@@ -55,6 +62,7 @@ pub struct Scripted {
 #[derive(Debug, Default)]
 struct State {
     scripts: VecDeque<Vec<Move>>,
+    scripts_for: BTreeMap<AttemptId, Vec<Move>>,
     start_errors: VecDeque<ExecutorError>,
     prepare_errors: VecDeque<ExecutorError>,
     attempts: BTreeMap<AttemptId, Attempt>,
@@ -62,7 +70,9 @@ struct State {
     start_calls: usize,
     open: BTreeSet<&'static str>,
     prepared: Vec<(ExecutionId, Vec<String>)>,
+    /// What there is of executions: the files in the workspace of each.
     files: BTreeMap<ExecutionId, BTreeMap<String, Vec<u8>>>,
+    names: BTreeMap<ExecutionId, Vec<String>>,
     cancelled: Vec<AttemptId>,
     cleaned: Vec<ExecutionId>,
 }
@@ -71,9 +81,40 @@ struct State {
 struct Attempt {
     execution: ExecutionId,
     moves: VecDeque<Move>,
-    output: Vec<u8>,
+    /// Bounded like any other's; nothing once the attempt has ended.
+    output: Option<Output>,
+    printed: File,
     end: Option<AttemptState>,
     cancelled: bool,
+}
+
+impl Attempt {
+    fn new(execution: ExecutionId, moves: Vec<Move>, max_output_bytes: u64) -> std::io::Result<Self> {
+        let printed = in_memory(&[])?;
+        Ok(Self {
+            execution,
+            moves: moves.into(),
+            output: Some(Output::new(printed.try_clone()?, max_output_bytes)),
+            printed,
+            end: None,
+            cancelled: false,
+        })
+    }
+
+    fn print(&mut self, bytes: &[u8]) {
+        self.output.iter_mut().for_each(|output| output.push(bytes));
+    }
+
+    fn end(&mut self, end: AttemptState) {
+        let dropped = self.output.take().map_or(0, Output::finish);
+        self.end = Some(match end {
+            AttemptState::Ended(report) if dropped > 0 => AttemptState::Ended(ExitReport {
+                output_dropped: dropped,
+                ..report
+            }),
+            end => end,
+        });
+    }
 }
 
 impl Default for Scripted {
@@ -110,6 +151,11 @@ impl Scripted {
         self.state().scripts.push_back(moves.into_iter().collect());
     }
 
+    /// What this attempt does, whenever it is started.
+    pub fn script_for(&self, attempt: AttemptId, moves: impl IntoIterator<Item = Move>) {
+        self.state().scripts_for.insert(attempt, moves.into_iter().collect());
+    }
+
     /// The next start fails like this, and starts nothing.
     pub fn fail_start(&self, error: ExecutorError) {
         self.state().start_errors.push_back(error);
@@ -129,6 +175,13 @@ impl Scripted {
     /// The attempts that were started, each once, in order.
     pub fn started(&self) -> Vec<StartAttempt> {
         self.state().started.clone()
+    }
+
+    /// The attempts that were started and have not been seen to end.
+    pub fn going_on(&self) -> Vec<AttemptId> {
+        let state = self.state();
+        let going_on = state.attempts.iter().filter(|(_, attempt)| attempt.end.is_none());
+        going_on.map(|(id, _)| *id).collect()
     }
 
     /// How often start was called, second calls for the same attempt and failures included.
@@ -176,13 +229,10 @@ impl Scripted {
         let Some(attempt) = state.attempts.get(&handle.attempt) else {
             return Ok(Some(Observation {
                 output: Bytes::new(),
-                state: AttemptState::NeverStarted("no such attempt was ever started".to_owned()),
+                state: AttemptState::Lost("nothing is known of the attempt".to_owned()),
             }));
         };
-        let from = usize::try_from(from).unwrap_or(usize::MAX).min(attempt.output.len());
-        let rest = &attempt.output[from..];
-        let output = Bytes::copy_from_slice(&rest[..rest.len().min(max)]);
-        let is_all = output.len() == rest.len();
+        let (output, is_all) = read_from(&attempt.printed, from, max).map_err(|error| failed("observe", &error))?;
         Ok(match (&attempt.end, is_all) {
             (Some(end), true) => Some(Observation {
                 output,
@@ -205,13 +255,14 @@ impl State {
         while attempt.end.is_none() {
             let next = attempt.moves.pop_front().unwrap_or(Move::Exit(0));
             match next {
-                Move::Print(bytes) => attempt.output.extend(bytes),
+                Move::Print(bytes) => attempt.print(&bytes),
+                Move::Name(name) => self.names.entry(attempt.execution).or_default().push(name),
                 Move::Leave(name, bytes) => {
                     self.files.entry(attempt.execution).or_default().insert(name, bytes);
                 }
                 Move::Wait(gate) | Move::Insist(gate) if self.open.contains(gate) => {}
                 Move::Wait(_) if attempt.cancelled => {
-                    attempt.end = Some(AttemptState::Ended(ExitReport {
+                    attempt.end(AttemptState::Ended(ExitReport {
                         signal: Some(15),
                         cancelled: true,
                         ..ExitReport::default()
@@ -222,15 +273,15 @@ impl State {
                     return Ok(());
                 }
                 Move::Exit(code) => {
-                    attempt.end = Some(AttemptState::Ended(ExitReport {
+                    attempt.end(AttemptState::Ended(ExitReport {
                         exit_code: Some(code),
                         cancelled: attempt.cancelled,
                         ..ExitReport::default()
                     }));
                 }
-                Move::End(report) => attempt.end = Some(AttemptState::Ended(report)),
-                Move::Lose(why) => attempt.end = Some(AttemptState::Lost(why)),
-                Move::NeverStart(why) => attempt.end = Some(AttemptState::NeverStarted(why)),
+                Move::End(report) => attempt.end(AttemptState::Ended(report)),
+                Move::Lose(why) => attempt.end(AttemptState::Lost(why)),
+                Move::NeverStart(why) => attempt.end(AttemptState::NeverStarted(why)),
                 Move::Unreachable(0) => {}
                 Move::Unreachable(times) => {
                     attempt.moves.push_front(Move::Unreachable(times - 1));
@@ -251,6 +302,7 @@ impl Executor for Scripted {
         }
         let names = inputs.iter().map(|input| input.name.clone()).collect();
         state.prepared.push((execution, names));
+        state.files.entry(execution).or_default();
         drop(state);
         self.tell();
         Ok(Workspace {
@@ -260,20 +312,23 @@ impl Executor for Scripted {
     }
 
     async fn start(&self, workspace: &Workspace, start: &StartAttempt) -> Result<Handle, ExecutorError> {
+        if start.call.is_none() {
+            check(start)?;
+        }
         let mut state = self.state();
         state.start_calls += 1;
         if !state.attempts.contains_key(&start.attempt) {
             if let Some(error) = state.start_errors.pop_front() {
                 return Err(error);
             }
-            let attempt = Attempt {
-                execution: workspace.execution,
-                moves: state.scripts.pop_front().unwrap_or_default().into(),
-                output: Vec::new(),
-                end: None,
-                cancelled: false,
+            let moves = match state.scripts_for.remove(&start.attempt) {
+                Some(moves) => moves,
+                None => state.scripts.pop_front().unwrap_or_default(),
             };
+            let attempt = Attempt::new(workspace.execution, moves, start.max_output_bytes)
+                .map_err(|error| failed("start the attempt", &error))?;
             state.attempts.insert(start.attempt, attempt);
+            state.files.entry(workspace.execution).or_default();
             state.started.push(start.clone());
         }
         drop(state);
@@ -327,12 +382,7 @@ impl Executor for Scripted {
         globs: &[String],
         limit: CollectLimit,
     ) -> Result<Collected, ExecutorError> {
-        let mut set = globset::GlobSetBuilder::new();
-        for glob in globs {
-            let glob = globset::GlobBuilder::new(glob).literal_separator(true).build();
-            set.add(glob.map_err(|error| ExecutorError::Refused(error.to_string()))?);
-        }
-        let set = set.build().map_err(|error| ExecutorError::Refused(error.to_string()))?;
+        let wanted = Wanted::new(globs)?;
         let files = self
             .state()
             .files
@@ -341,7 +391,7 @@ impl Executor for Scripted {
             .unwrap_or_default();
         let mut collected = Collected::default();
         let mut left = limit.bytes;
-        for (name, bytes) in files.into_iter().filter(|(name, _)| set.is_match(name)) {
+        for (name, bytes) in files.into_iter().filter(|(name, _)| wanted.matches(name)) {
             let size = bytes.len() as u64;
             if collected.files.len() >= limit.files || size > left {
                 collected.left_out.push((name, "over the limit".to_owned()));
@@ -358,6 +408,7 @@ impl Executor for Scripted {
         let mut state = self.state();
         state.cleaned.push(execution);
         state.files.remove(&execution);
+        state.attempts.retain(|_, attempt| attempt.execution != execution);
         drop(state);
         self.tell();
         Ok(())
@@ -375,16 +426,20 @@ impl Executor for Scripted {
     }
 
     async fn leftovers(&self) -> Result<Vec<ExecutionId>, ExecutorError> {
-        Ok(Vec::new())
+        Ok(self.state().files.keys().copied().collect())
     }
 
     fn private_texts(&self, execution: ExecutionId) -> Vec<(String, String)> {
-        vec![(format!("scripted:{execution}"), "/workspace".to_owned())]
+        let state = self.state();
+        let names = state.names.get(&execution).into_iter().flatten();
+        let names = names.map(|name| (name.clone(), "[attempt]".to_owned()));
+        let place = (format!("scripted:{execution}"), "/workspace".to_owned());
+        std::iter::once(place).chain(names).collect()
     }
 }
 
 /// A file that exists nowhere but in memory.
-fn in_memory(bytes: &[u8]) -> std::io::Result<std::fs::File> {
+fn in_memory(bytes: &[u8]) -> std::io::Result<File> {
     // SAFETY: a constant name and no flags but close-on-exec; the result is checked.
     let fd = unsafe { libc::memfd_create(c"scripted".as_ptr(), libc::MFD_CLOEXEC) };
     if fd < 0 {
@@ -392,7 +447,7 @@ fn in_memory(bytes: &[u8]) -> std::io::Result<std::fs::File> {
     }
     // SAFETY: the kernel just gave us this descriptor.
     let fd = unsafe { <std::os::fd::OwnedFd as std::os::fd::FromRawFd>::from_raw_fd(fd) };
-    let mut file = std::fs::File::from(fd);
+    let mut file = File::from(fd);
     file.write_all(bytes)?;
     file.seek(SeekFrom::Start(0))?;
     Ok(file)

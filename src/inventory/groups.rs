@@ -20,12 +20,6 @@ pub(super) fn settle(targets: &mut [Target], files: &BTreeMap<String, (String, S
         let source = Source::new(file, text);
         if let Some(table) = source.parse() {
             let root = source.root(&table);
-            for key in ["environment", "secrets"] {
-                if let Some(at) = root.place(key) {
-                    let message = format!("a group has no {key} of its own");
-                    source.problem(at, message, "write them into the files of its members");
-                }
-            }
             let written = root.table("executor").map(|section| section.texts("members"));
             let group = Group {
                 name: &name,

@@ -46,6 +46,7 @@ pub(super) fn read(source: &Source<'_>, served: Option<&BTreeSet<&str>>) -> Opti
     };
     let environment = environment(&root);
     let secrets = secrets(&root, &environment);
+    check_variables_are_used(&root, &executor);
     let target = Target {
         name: name.as_ref().map(|name| name.value.clone()).unwrap_or_default(),
         description: description.map(|text| text.value.trim().to_owned()).unwrap_or_default(),
@@ -155,6 +156,24 @@ fn approval(root: &Section<'_, '_>, intents: &[At<String>]) -> BTreeMap<String, 
         };
     }
     rules
+}
+
+/// A table that nothing reads would let an operator believe that it has an effect.
+fn check_variables_are_used(root: &Section<'_, '_>, executor: &ExecutorBlock) {
+    let (what, hint) = match executor {
+        ExecutorBlock::Group(_) => ("a group", "write them into the files of its members"),
+        ExecutorBlock::Http(_) => (
+            "an API",
+            "write credentials into [executor.auth], and what varies into the operations",
+        ),
+        _ => return,
+    };
+    for key in ["environment", "secrets"] {
+        if let Some(at) = root.place(key) {
+            let message = format!("{what} has no {key} of its own");
+            root.source().problem(at, message, hint);
+        }
+    }
 }
 
 fn environment(root: &Section<'_, '_>) -> BTreeMap<String, String> {

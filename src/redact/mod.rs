@@ -7,7 +7,7 @@
 //!   every byte that belongs to an occurrence of any secret is replaced. Of a secret with several lines each line of at
 //!   least 8 bytes is a secret too, so that a log that indents, prefixes or reorders the lines gives nothing away.
 //! - **Private texts** (the absolute path of a workspace, a host name) as whole words: not where they continue a longer
-//!   run of `[A-Za-z0-9_-]`. What overlaps a secret is replaced together with it: secrets win.
+//!   run of `[A-Za-z0-9_-]`; of names of at least 8 bytes with a digit or a dot, a run of `[A-Za-z0-9]`. What overlaps a secret is replaced together with it: secrets win.
 //!
 //! What is left is byte for byte what came in, whatever its encoding. No placeholder, alone or together with what stands
 //! beside it, ever spells a secret: placeholders that would are exchanged when the rules are built.

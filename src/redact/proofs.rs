@@ -6,6 +6,7 @@
 use proptest::prelude::*;
 use proptest::sample::Index;
 
+use super::rules::is_unmistakable;
 use super::scan::{End, is_word};
 use super::{Rules, Scrubber};
 
@@ -77,7 +78,11 @@ impl Values {
             }
             for (value, _) in self.privates.iter().filter(|(value, _)| here(value)) {
                 let end = start + value.len();
-                let joined = |at: usize| at > 0 && at < text.len() && is_word(text[at - 1]) && is_word(text[at]);
+                let continues = |byte: u8| match is_unmistakable(value) {
+                    true => byte.is_ascii_alphanumeric(),
+                    false => is_word(byte),
+                };
+                let joined = |at: usize| at > 0 && at < text.len() && continues(text[at - 1]) && continues(text[at]);
                 if !joined(start) && !joined(end) && !self.secrets.contains(value) {
                     all.push((start, end, Some(value.as_str())));
                 }
@@ -93,6 +98,7 @@ fn value() -> impl Strategy<Value = String> {
         4 => "[ab]{4,6}",
         3 => "[ab/-]{4,9}",
         1 => "[abé]{4,7}",
+        1 => "[ab1-]{8,9}",
         1 => "(secret|workspace|cret\\]|\\[sec|/work|aaaa|abababab)",
         1 => "[ab]{8}\n[ab]{9}",
     ]
@@ -132,7 +138,7 @@ fn stream(values: Values) -> impl Strategy<Value = (Values, Vec<u8>)> {
         any::<Index>(),
         0..7,
         proptest::collection::vec(any::<u8>(), 0..6),
-        "[ab/ -]{0,5}",
+        "[ab/1 -]{0,5}",
     );
     let parts = proptest::collection::vec(part, 0..24);
     parts.prop_map(move |parts| {

@@ -14,6 +14,8 @@ use crate::domain::Refusal;
 
 /// Shorter values are ignored.
 const VALUE_MIN: usize = 4;
+/// Shorter names are not unmistakable.
+const NAME_MIN: usize = 8;
 /// Shorter lines of a secret with several are not secrets of their own.
 const LINE_MIN: usize = 8;
 
@@ -163,6 +165,7 @@ impl RulesBuilder {
     }
 
     /// Adds a text that is replaced by `placeholder` where it is a whole word. The first placeholder of a text stays.
+    /// An unmistakable name is one also where a hyphen or an underscore joins it to others: `report-db1.example`.
     #[must_use]
     pub fn private(mut self, value: &str, placeholder: &str) -> Self {
         if value.len() >= VALUE_MIN {
@@ -184,14 +187,18 @@ impl RulesBuilder {
         }
         let beside = self.beside(&hidden);
         for (value, wanted) in &self.privates {
+            let is_name = is_unmistakable(value);
             let edges = Edges {
-                word_start: value.bytes().next().is_some_and(is_word),
-                word_end: value.bytes().last().is_some_and(is_word),
+                word_start: !is_name && value.bytes().next().is_some_and(is_word),
+                word_end: !is_name && value.bytes().last().is_some_and(is_word),
                 beside: beside.clone(),
             };
             let safe = placeholder::is_safe(wanted.as_bytes(), &secrets, &edges);
             let shown = if safe { wanted } else { &hidden };
-            patterns.entry(value).or_insert_with(|| Pattern::Private(shown.clone()));
+            patterns.entry(value).or_insert_with(|| match is_name {
+                true => Pattern::Name(shown.clone()),
+                false => Pattern::Private(shown.clone()),
+            });
         }
         let patterns = patterns
             .into_iter()
@@ -217,6 +224,11 @@ impl RulesBuilder {
             .flat_map(|text| text.bytes().next().into_iter().chain(text.bytes().last()))
             .collect()
     }
+}
+
+/// Whether a text is the name of one thing and no part of everyday words: long, with a digit or a dot, and no path.
+pub(super) fn is_unmistakable(text: &str) -> bool {
+    text.len() >= NAME_MIN && !text.contains('/') && text.contains(|c: char| c.is_ascii_digit() || c == '.')
 }
 
 impl fmt::Debug for RulesBuilder {

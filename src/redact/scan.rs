@@ -30,6 +30,18 @@ pub(super) enum Pattern {
     Secret,
     /// Replaced by this where it is a whole word.
     Private(String),
+    /// The same, but a hyphen or an underscore doesn't join it to what stands beside it.
+    Name(String),
+}
+
+impl Pattern {
+    /// What continues a word that it may not be a part of.
+    fn continues(&self) -> fn(u8) -> bool {
+        match self {
+            Self::Name(_) => |byte| byte.is_ascii_alphanumeric(),
+            Self::Private(_) | Self::Secret => is_word,
+        }
+    }
 }
 
 /// Whether bytes may follow.
@@ -154,7 +166,7 @@ impl Search {
 
     fn placeholder(&self, run: &Run) -> &[u8] {
         match run.private.map(|(_, _, number)| &self.patterns[number]) {
-            Some(Pattern::Private(placeholder)) if !run.secret => placeholder.as_bytes(),
+            Some(Pattern::Private(placeholder) | Pattern::Name(placeholder)) if !run.secret => placeholder.as_bytes(),
             _ => self.hidden.as_bytes(),
         }
     }
@@ -218,9 +230,9 @@ impl Search {
             let length = self.exact.pattern_len(pattern);
             let start = seen.at - length;
             let number = pattern.as_usize();
-            let (secret, private) = match self.patterns[number] {
+            let (secret, private) = match &self.patterns[number] {
                 Pattern::Secret => (true, None),
-                Pattern::Private(_) => match seen.whole_word(start) {
+                pattern => match seen.whole_word(start, pattern.continues()) {
                     Some(true) => (false, Some((start, Reverse(length), number))),
                     Some(false) => continue,
                     None => {
@@ -269,16 +281,16 @@ struct Seen<'a> {
 
 impl Seen<'_> {
     /// Whether what starts at `start` and ends here is a whole word; unknown if that depends on the next byte.
-    fn whole_word(&self, start: usize) -> Option<bool> {
+    fn whole_word(&self, start: usize, continues: fn(u8) -> bool) -> Option<bool> {
         let left = start.checked_sub(1).map_or(self.before, |last| Some(self.text[last]));
-        if is_word(self.text[start]) && left.is_some_and(is_word) {
+        if continues(self.text[start]) && left.is_some_and(continues) {
             return Some(false);
         }
-        if !is_word(self.text[self.at - 1]) {
+        if !continues(self.text[self.at - 1]) {
             return Some(true);
         }
         match (self.text.get(self.at), self.end) {
-            (Some(&right), _) => Some(!is_word(right)),
+            (Some(&right), _) => Some(!continues(right)),
             (None, End::Final) => Some(true),
             (None, End::Open) => None,
         }

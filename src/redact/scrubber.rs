@@ -34,6 +34,11 @@ impl Scrubber {
         }
     }
 
+    /// From here on, what was held back included, these are the rules: those from before, and more.
+    pub fn renew(&mut self, rules: Rules) {
+        self.rules = rules;
+    }
+
     /// Takes the next bytes; gives what is final now.
     pub fn push(&mut self, bytes: &[u8]) -> Piece {
         if self.held.is_empty() {

@@ -4,7 +4,8 @@
 #
 #   node.sh FOLDER PROGRAM PORT    FOLDER: all state; PROGRAM: made of main.go; PORT: the API server's, with three more after it
 #
-# A line `stop PART` or `start PART` into FOLDER/control ends a part or starts it again; FOLDER/run/PART is there while it runs.
+# A line `stop PART`, `kill PART` or `start PART` into FOLDER/control ends a part (asked to, or with no chance to say good-bye)
+# or starts it again; FOLDER/run/PART is there while it runs.
 set -euo pipefail
 folder=$1 program=$2 port=$3
 own=clawhand$port
@@ -122,8 +123,9 @@ start() {
     : >"run/$1"
 }
 
+# stop PART SIGNAL
 stop() {
-    kill "${PID[$1]}" && wait "${PID[$1]}" || true
+    kill -s "$2" "${PID[$1]}" && wait "${PID[$1]}" || true
     rm -f "run/$1"
 }
 
@@ -155,5 +157,9 @@ touch ready
 # Open for writing too, so that one who has written and closed it doesn't end this.
 while read -r order part <>control; do
     [ -n "${COMMAND[$part]:-}" ] || continue
-    case $order in start) start "$part" ;; stop) stop "$part" ;; esac
+    case $order in
+    start) [ -e "run/$part" ] || start "$part" ;;
+    stop) stop "$part" TERM ;;
+    kill) stop "$part" KILL ;;
+    esac
 done

@@ -1,25 +1,30 @@
-//! The contract of executors, told as stories; on the local executor with the real supervisor, and on the fake as far
-//! as it can do the same.
+//! The contract of executors, told as stories: one suite for every kind, and what holds of a kind beyond it.
 
 mod confined;
 mod contract;
 mod docker;
+mod docker_doors;
+mod docker_hosts;
+mod docker_restarts;
 mod files;
 pub mod http;
-mod kubernetes;
+pub mod kubernetes;
 mod lost;
 mod output;
 mod posix;
 pub mod rig;
 mod ssh;
 pub mod ssh_rig;
-mod ssh_way;
+pub mod ssh_way;
 pub mod suite;
 pub mod suite_docker;
+mod suite_http;
 mod suite_kubernetes;
 mod suite_local;
+mod suite_scripted;
 mod suite_ssh;
 mod tree;
+mod trust;
 
 /// What tests/run.sh says in this variable.
 pub fn variable(name: &str) -> Option<String> {

@@ -15,6 +15,7 @@ use crate::site::{SECRET, Site, Worker, alice, caller, file, ok, on_both_sites, 
 on_both_sites!(
     an_intent_becomes_a_result,
     nothing_private_leaves,
+    what_an_attempt_turns_out_to_be_called_stays_private,
     asking_again_attaches_to_the_same_work,
     what_is_not_yours_does_not_exist,
     a_started_task_is_frozen,
@@ -111,6 +112,31 @@ async fn nothing_private_leaves(site: &Site) {
     ok(site.control.submit_task(&alice(), told).await);
     let listed = ok(site.control.list_tasks(&alice(), ListTasks::default()).await);
     assert!(!listed.to_string().contains(SECRET), "{listed}");
+    worker.stop().await;
+}
+
+async fn what_an_attempt_turns_out_to_be_called_stays_private(site: &Site) {
+    let worker = site.work();
+    site.scripted.script([
+        Move::Print(b"begun\n".to_vec()),
+        Move::Wait("seen"),
+        Move::Name("box-4711".into()),
+        Move::Print(b"in box-4711\n".to_vec()),
+        Move::Leave("out/box-4711.txt".into(), b"of box-4711\n".to_vec()),
+        Move::End(ExitReport {
+            exec_error: Some("box-4711: no".into()),
+            ..ExitReport::default()
+        }),
+    ]);
+    let id = execution(&site.started(&alice(), "run").await);
+    site.scripted.until(|scripted| !scripted.started().is_empty()).await;
+    site.scripted.open("seen");
+    let (log, _) = site.followed(&alice(), &id).await;
+    let result = result(site, &alice(), &id).await;
+    assert!(log.ends_with("begun\nin [attempt]\n"), "{log}");
+    assert_eq!(result["artifacts"][0]["name"], "out/[attempt].txt", "{result}");
+    assert_eq!(result["artifacts"][0]["text"], "of [attempt]\n", "{result}");
+    assert!(!result.to_string().contains("4711"), "{result}");
     worker.stop().await;
 }
 

@@ -144,6 +144,23 @@ const IN_TARGETS: &[(&str, &str, &[&str])] = &[
         ],
     ),
     (
+        "kind = \"local\"",
+        "kind = \"docker\"\nimage = \"x:1\"\nendpoint = \"ssh://ci@far.example\"\ntls = { ca = \"/a\", cert = \"/c\", key = \"/k\" }",
+        &[
+            "8:12: nothing says how to log in at 'ssh://ci@far.example' (add [executor.ssh] with known_hosts and identity_file)",
+            "8:12: tls is for an endpoint with tcp:// (remove the table tls)",
+        ],
+    ),
+    (
+        "kind = \"local\"",
+        "kind = \"docker\"\nimage = \"x:1\"\nendpoint = \"ssh://ci@far.example\"\nssh = { identity_file = \"key\", port = 1 }",
+        &[
+            "9:1: executor.ssh.known_hosts is missing (write known_hosts = \"/etc/clawhand/known_hosts\", made by ssh-keyscan and checked)",
+            "9:25: 'key' is not an absolute path (begin each path with '/')",
+            "9:32: unknown key executor.ssh.port (known are: agent, certificate_file, config, identity_file, jump, known_hosts)",
+        ],
+    ),
+    (
         "[executor]",
         "[limits]\ntimeout = 30\nmax_output = \"64\"\nmax_processes = 0\nmax_fil = \"1 MiB\"\n[executor]",
         &[

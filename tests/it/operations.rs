@@ -330,6 +330,16 @@ const MISTAKES: &[(&str, &str, &str)] = &[
         "client_certificate and client_key belong together",
     ),
     (
+        "[executor]",
+        "[environment]\nA = \"b\"\n[executor]",
+        "an API has no environment of its own",
+    ),
+    (
+        "[executor]",
+        "[secrets]\nA = { env = \"B\" }\n[executor]",
+        "an API has no secrets of its own",
+    ),
+    (
         "auth = {",
         "ca = \"c.pem\"\nauth = {",
         "'c.pem' is not an absolute path",

@@ -61,9 +61,9 @@ fn what_overlaps_a_secret_goes_with_it() {
     assert_eq!(*rules.text("/home/abcdXYefgh"), "/home/[secret]");
     let inner = Rules::builder()
         .secret("s3cret")
-        .private("/srv/s3cret/work", "/workspace")
+        .private("/srv/s3cret/ws", "/workspace")
         .build();
-    assert_eq!(*inner.text("ls /srv/s3cret/work/a"), "ls [secret]/a");
+    assert_eq!(*inner.text("ls /srv/s3cret/ws/a"), "ls [secret]/a");
 }
 
 #[test]
@@ -141,6 +141,31 @@ fn a_secret_in_pieces_and_a_resumed_stream() {
     let mut scrubber = Scrubber::new(rules, Some(b'x'));
     assert_eq!(scrubber.push(b"build-host-7").consumed, 0);
     assert_eq!(scrubber.finish().clean, b"build-host-7");
+}
+
+#[test]
+fn an_unmistakable_name_is_found_where_it_is_joined_to_others() {
+    let rules = Rules::builder()
+        .private("db1.corp.example", "[host]")
+        .private("build-host-7", "[host]")
+        .private("/srv/runs.2026", "/runs")
+        .private("builders", "[user]")
+        .build();
+    for (text, shown) in [
+        ("report-db1.corp.example.xml", "report-[host].xml"),
+        ("of_build-host-7_and-more", "of_[host]_and-more"),
+        ("mydb1.corp.example", "mydb1.corp.example"),
+        ("build-host-71", "build-host-71"),
+        ("/srv/runs.2026/x", "/runs/x"),
+        ("/srv/runs.2026-old", "/srv/runs.2026-old"),
+        ("the builders", "the [user]"),
+        ("the-builders", "the-builders"),
+    ] {
+        assert_eq!(*rules.text(text), shown);
+    }
+    let mut scrubber = Scrubber::new(rules, Some(b'-'));
+    assert_eq!(scrubber.push(b"build-host-7").consumed, 0);
+    assert_eq!(scrubber.push(b"_x").clean, b"[host]_x");
 }
 
 #[test]

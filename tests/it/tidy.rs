@@ -53,6 +53,8 @@ const THIRD_PARTY: &[(&str, &[&str])] = &[
     ("clap_complete", &["cli", "main"]),
     ("ed25519_dalek", &["gateway"]),
     ("flate2", &["executors/archive", "cli/pack"]),
+    ("hyper_rustls", &["executors/docker"]),
+    ("hyper_util", &["executors/docker"]),
     ("ignore", &["cli"]),
     ("indicatif", &["cli", "main"]),
     ("kube", &["executors"]),

@@ -28,22 +28,33 @@ start_docker() {
         leave_out docker "the test images can't be loaded; see ${log#"$PWD"/}"
         return
     fi
-    # The pid file lets a test stop the daemon for a while. It is this daemon's and nobody else's.
+    touch "$DOCKER_HOME/up"
+    # The pid file lets a test stop the daemon for a while, or end it. It is this daemon's and nobody else's.
     export CLAWHAND_TEST_DOCKER=unix://$DOCKER_HOME/docker.sock CLAWHAND_TEST_DOCKER_PID=$DOCKER_HOME/pid
     export CLAWHAND_TEST_IMAGE=$BUSYBOX_IMAGE CLAWHAND_TEST_PYTHON_IMAGE=$PYTHON_IMAGE
     say ready docker "$(docker_client version --format '{{.Server.Version}}') as a private daemon"
 }
 
 # run_docker: the daemon, in mounts of its own, so that none of its mounts is left when it is gone, and so that it does not
-# find a containerd of this machine. It dies with this script.
+# find a containerd of this machine. It dies with this script. Ended by anybody else it is started again, but not while
+# there is a file `away` beside its pid file.
 run_docker() {
     export DOCKER_HOME
     echo "{}" >"$DOCKER_HOME/daemon.json"
     exec setpriv --pdeathsig TERM unshare --mount --propagation private sh -c '
         mkdir -p /run/containerd && mount -t tmpfs tmpfs /run/containerd || exit 1
-        exec dockerd --data-root "$DOCKER_HOME/data" --exec-root "$DOCKER_HOME/exec" --pidfile "$DOCKER_HOME/pid" \
-            --host "unix://$DOCKER_HOME/docker.sock" --group root --bridge none --iptables=false --ip6tables=false \
-            --ip-forward=false --ip-masq=false --live-restore --config-file "$DOCKER_HOME/daemon.json"'
+        trap "over=1; kill \$daemon" TERM
+        while [ -z "$over" ]; do
+            setpriv --pdeathsig TERM \
+                dockerd --data-root "$DOCKER_HOME/data" --exec-root "$DOCKER_HOME/exec" --pidfile "$DOCKER_HOME/pid" \
+                --host "unix://$DOCKER_HOME/docker.sock" --group root --bridge none --iptables=false --ip6tables=false \
+                --ip-forward=false --ip-masq=false --live-restore --config-file "$DOCKER_HOME/daemon.json" &
+            daemon=$!
+            until wait "$daemon" || ! kill -0 "$daemon" 2>/dev/null; do :; done
+            # One that never came up stays down.
+            [ -e "$DOCKER_HOME/up" ] || exit 1
+            while [ -e "$DOCKER_HOME/away" ] && [ -z "$over" ]; do sleep 0.1; done
+        done'
 }
 
 docker_client() { docker --host "unix://$DOCKER_HOME/docker.sock" "$@"; }
@@ -54,6 +65,8 @@ stop_docker() {
         # With live-restore the daemon leaves containers running when it ends.
         for container in $(docker_client ps -q 2>/dev/null); do docker_client kill "$container" >/dev/null 2>&1; done
         end_process "$DOCKER_PID"
+        # A daemon that was killed while it made a container forgets what it had begun with.
+        for container in $(pgrep -f -- "^[^ ]*containerd-shim[^ ]* .* -address $DOCKER_HOME/"); do kill "$container"; done
     fi
     [ -n "$DOCKER_HOME" ] && rm -rf "$DOCKER_HOME"
 }

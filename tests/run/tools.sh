@@ -35,6 +35,7 @@ missing_packages() {
     command -v dockerd >/dev/null || echo docker.io
     command -v containerd >/dev/null || echo containerd
     command -v runc >/dev/null || echo runc
+    command -v podman >/dev/null || printf '%s\n' podman catatonit
     command -v ip >/dev/null || echo iproute2
     command -v openssl >/dev/null || echo openssl
     [ -x /usr/lib/cni/bridge ] || echo containernetworking-plugins

@@ -1,5 +1,7 @@
 //! A target that is a Docker daemon, or whatever speaks its API.
 
+use super::SshBlock;
+
 /// When an image is fetched from its registry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum PullPolicy {
@@ -23,13 +25,24 @@ pub struct DockerTls {
     pub key: String,
 }
 
+/// The way to a daemon on a host that is reached over SSH.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DockerSsh {
+    /// How the host is reached; what it says of steps is of no use here.
+    pub host: SshBlock,
+    /// The daemon's socket there.
+    pub socket: String,
+}
+
 /// How steps run in containers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DockerBlock {
-    /// `unix:///path`, `tcp://host:port` or `ssh://user@host`.
+    /// `unix:///path`, `tcp://host:port` or `ssh://user@host:port/path`.
     pub endpoint: String,
     /// For TCP.
     pub tls: Option<DockerTls>,
+    /// For SSH.
+    pub ssh: Option<Box<DockerSsh>>,
     /// What containers are made from.
     pub image: String,
     /// When the image is fetched.
@@ -51,6 +64,8 @@ pub struct DockerBlock {
 impl DockerBlock {
     /// The endpoint of a daemon on clawhand's own machine.
     pub const ENDPOINT: &str = "unix:///var/run/docker.sock";
+    /// The socket of a daemon where nothing else is said.
+    pub const SOCKET: &str = "/var/run/docker.sock";
     /// The user and group number of steps: it has no name, and nothing in a common image is its own.
     pub const USER: (u32, u32) = (64_917, 64_917);
     /// The size of /tmp.
@@ -61,6 +76,7 @@ impl DockerBlock {
         Self {
             endpoint: Self::ENDPOINT.to_owned(),
             tls: None,
+            ssh: None,
             image: image.into(),
             pull: PullPolicy::default(),
             user: Self::USER,
@@ -84,12 +100,15 @@ impl DockerBlock {
         if let Some((_, place)) = self.endpoint.split_once("://") {
             texts.push(place.to_owned());
             let host = place.rsplit('@').next().unwrap_or_default();
+            let host = host.split_once('/').map_or(host, |(host, _)| host);
             let host = host.rsplit_once(':').map_or(host, |(host, _)| host);
             texts.extend((!host.is_empty() && host != place).then(|| host.to_owned()));
         }
         texts.extend(self.network.clone());
         texts.extend(self.tls.iter().flat_map(|tls| [&tls.ca, &tls.cert, &tls.key]).cloned());
+        texts.extend(self.ssh.iter().flat_map(|ssh| ssh.host.private_texts()));
         texts.extend(self.path.clone());
+        texts.retain(|text| !text.is_empty());
         texts
     }
 }

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use super::Digest;
 use super::signing::SigningKey;
 
-pub use docker::{DockerBlock, DockerTls, PullPolicy};
+pub use docker::{DockerBlock, DockerSsh, DockerTls, PullPolicy};
 pub use group::GroupBlock;
 pub use http::HttpBlock;
 pub use kubernetes::{KubernetesBlock, Resources, Toleration};

@@ -57,6 +57,9 @@ impl SshBlock {
         let jumps = self.jump.iter().flat_map(|jump| [jump.host.clone(), jump.user.clone()]);
         let own = [
             self.host.clone(),
+            // As programs write an address, and as files of known hosts do.
+            format!("{}:{}", self.host, self.port),
+            format!("[{}]:{}", self.host, self.port),
             self.user.clone(),
             self.known_hosts.clone(),
             self.root.clone(),

@@ -9,7 +9,7 @@ use futures_util::TryStreamExt as _;
 use tokio_util::io::{StreamReader, SyncIoBridge};
 
 use super::DockerExecutor;
-use super::container::{ROOT, holder_name};
+use super::container::{WORK, holder_name};
 use super::fault::{Fault, Kind};
 use super::parcel::{Collector, places};
 use super::pool::Client;
@@ -36,6 +36,7 @@ impl DockerExecutor {
         limit: CollectLimit,
     ) -> Result<Collected, Fault> {
         let client = self.client().await?;
+        self.learn_of_workspace(&client, execution).await?;
         let holder = holder_name(execution);
         let mut found = Collector::new(globs, limit, &self.scratch).map_err(Fault::from)?;
         let mut todo = places(globs);
@@ -71,7 +72,7 @@ impl DockerExecutor {
     }
 
     async fn mode(&self, client: &Client, holder: &str, path: &str) -> Result<Option<u32>, Fault> {
-        let there = self.at_path(client, holder, &format!("{ROOT}/work/{path}")).await?;
+        let there = self.at_path(client, holder, &format!("{WORK}/{path}")).await?;
         Ok(there.map(|there| there.file_mode))
     }
 
@@ -94,7 +95,7 @@ impl DockerExecutor {
     }
 
     async fn take(&self, client: &Client, holder: &str, place: &str, mut found: Collector) -> Result<Collector, Fault> {
-        let full = format!("{ROOT}/work/{place}");
+        let full = format!("{WORK}/{place}");
         let options = DownloadFromContainerOptionsBuilder::default()
             .path(full.trim_end_matches('/'))
             .build();

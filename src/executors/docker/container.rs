@@ -13,6 +13,8 @@ use crate::executors::contract::StartAttempt;
 
 /// Where the volume of an execution is mounted.
 pub(super) const ROOT: &str = "/clawhand";
+/// The workspace in it.
+pub(super) const WORK: &str = "/clawhand/work";
 
 /// On everything that is ours: whose it is.
 pub(super) const EXECUTION: &str = "io.clawhand.execution";

@@ -4,6 +4,7 @@ use bollard::errors::Error;
 
 use crate::domain::target::DockerBlock;
 use crate::executors::contract::{ExecutorError, Trouble};
+use crate::executors::ssh::{Cause, ConnectError};
 
 /// The kinds of faults that somebody goes by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -14,8 +15,12 @@ pub(super) enum Kind {
     NoSocket,
     /// The socket is there and may not be used.
     Forbidden,
-    /// The two sides don't trust each other.
+    /// The two sides don't trust each other, or only one of them speaks TLS.
     Tls,
+    /// The host of the daemon doesn't let clawhand in.
+    Ssh(Cause),
+    /// It does, and doesn't let it through to the daemon's socket.
+    NoWay,
     /// The image isn't there and can't be had.
     NoImage,
     /// The image has no shell, or lacks another thing that every step needs.
@@ -30,6 +35,16 @@ pub(super) enum Kind {
     Unsafe,
     /// It won't do it, now or later.
     Refused,
+}
+
+impl Kind {
+    /// Whether another connection may do better.
+    pub(super) const fn is_about_the_way(self) -> bool {
+        matches!(
+            self,
+            Self::Unreachable | Self::NoSocket | Self::Forbidden | Self::Tls | Self::Ssh(_) | Self::NoWay
+        )
+    }
 }
 
 /// A fault, in words for the operator's log.
@@ -61,6 +76,23 @@ impl Fault {
     pub(super) fn into_trouble(self, block: &DockerBlock) -> Trouble {
         let (endpoint, image) = (&block.endpoint, &block.image);
         let hint = match self.kind {
+            Kind::Ssh(cause) => match &block.ssh {
+                Some(ssh) => return ConnectError { cause, what: self.text }.into_trouble(&ssh.host),
+                None => "correct executor.ssh".to_owned(),
+            },
+            Kind::NoWay => {
+                "see that the daemon runs on that host with the socket that executor.endpoint names, that the user may \
+                          use the socket, for example by the group that owns it, and that sshd allows forwarding to \
+                          sockets (AllowStreamLocalForwarding; a key with restrict needs port-forwarding)"
+                    .to_owned()
+            }
+            Kind::Unreachable if block.tls.is_some() => format!(
+                "see that a daemon runs and can be reached from here at {endpoint}, and that it accepts the \
+                 certificate of executor.tls"
+            ),
+            Kind::Tls if block.tls.is_none() => {
+                "the daemon speaks TLS: add [executor.tls] with ca, cert and key".to_owned()
+            }
             Kind::Unreachable => format!("see that a daemon runs and can be reached from here at {endpoint}"),
             Kind::NoSocket => {
                 format!("start the daemon, or correct executor.endpoint: there is no socket at {endpoint}")
@@ -106,8 +138,15 @@ impl From<ExecutorError> for Fault {
 impl From<Fault> for ExecutorError {
     fn from(fault: Fault) -> Self {
         match fault.kind {
+            Kind::Ssh(cause) => ConnectError {
+                cause,
+                what: fault.text,
+            }
+            .into_later_error(),
             // All of these may be over in a moment: a daemon that is being updated takes its socket along.
-            Kind::Unreachable | Kind::NoSocket | Kind::Forbidden | Kind::Tls => Self::Unreachable(fault.text),
+            Kind::Unreachable | Kind::NoSocket | Kind::Forbidden | Kind::Tls | Kind::NoWay => {
+                Self::Unreachable(fault.text)
+            }
             Kind::Full => Self::StorageFull(fault.text),
             Kind::Unsafe => Self::UnsafeArchive(fault.text),
             Kind::NoImage | Kind::NoShell | Kind::NotFound | Kind::Conflict | Kind::Refused => {
@@ -143,18 +182,32 @@ fn kind_of(error: &Error, words: &str) -> Kind {
         Error::SocketNotFoundError(_) => Kind::NoSocket,
         Error::DockerResponseServerError { status_code, .. } => match status_code {
             404 if says("no such image") => Kind::NoImage,
+            400 if says("http request to an https server") => Kind::Tls,
             400..=599 if says("executable file not found") || says("no such file or directory: unknown") => {
                 Kind::NoShell
             }
             404 => Kind::NotFound,
             409 => Kind::Conflict,
+            // As podman has it.
+            500 if says("is already in use") || says("container state improper") => Kind::Conflict,
             400..=499 => Kind::Refused,
             500 if says("oci runtime") || says("invalid") || says("not supported") => Kind::Refused,
             _ => Kind::Unreachable,
         },
-        Error::CertPathError { .. } | Error::CertParseError { .. } | Error::CertMultipleKeys { .. } => Kind::Tls,
         _ if says("permission denied") => Kind::Forbidden,
-        _ if says("certificate") || says("tls") || says("handshake") => Kind::Tls,
+        _ if [
+            "certificate",
+            "tls",
+            "handshake",
+            "fatal alert",
+            "corrupt message",
+            "invalid http",
+        ]
+        .into_iter()
+        .any(says) =>
+        {
+            Kind::Tls
+        }
         _ => Kind::Unreachable,
     }
 }
@@ -183,6 +236,14 @@ mod tests {
                 ),
                 Kind::NoShell,
             ),
+            (
+                said(
+                    500,
+                    "creating container storage: the container name \"x\" is already in use by 00ff",
+                ),
+                Kind::Conflict,
+            ),
+            (said(400, "Client sent an HTTP request to an HTTPS server."), Kind::Tls),
             (said(500, "write /x: no space left on device"), Kind::Full),
             (said(500, "context deadline exceeded"), Kind::Unreachable),
             (said(503, ""), Kind::Unreachable),

@@ -1,6 +1,6 @@
 //! The job of the supervisor in a container: what is the same for every attempt, and what goes in by standard input.
 
-use super::container::ROOT;
+use super::container::{ROOT, WORK};
 use super::fault::Fault;
 use crate::executors::contract::{ProcessLimits, StartAttempt};
 use crate::executors::posix::{self, Layout, OutputMode};
@@ -22,7 +22,7 @@ pub(super) struct Written {
 pub(super) fn write(start: &StartAttempt, path: &str) -> Result<Written, Fault> {
     let layout = Layout {
         attempt: format!("{ROOT}/attempts/{}", start.attempt),
-        work: format!("{ROOT}/work"),
+        work: WORK.to_owned(),
         home: format!("{ROOT}/home"),
         tmp: format!("{ROOT}/tmp"),
         path: path.to_owned(),

@@ -7,10 +7,12 @@
 //! Start reading at [`DockerExecutor`], then at `start.rs`. docs/decisions/docker-executor.md has the reasons.
 
 mod collect;
+mod connect;
 mod container;
 mod fault;
 mod follow;
 mod job;
+mod names;
 mod notes;
 mod observe;
 mod parcel;
@@ -69,10 +71,7 @@ impl DockerExecutor {
 
     /// After a fault that may be one of the connection the next call makes a new one.
     fn unanswered(&self, fault: Fault) -> Fault {
-        if matches!(
-            fault.kind,
-            Kind::Unreachable | Kind::NoSocket | Kind::Forbidden | Kind::Tls
-        ) {
+        if fault.kind.is_about_the_way() {
             self.pool.forget(&self.block);
         }
         fault
@@ -191,6 +190,7 @@ impl Executor for DockerExecutor {
             .map(|(part, shown)| (format!("{ROOT}/{part}"), shown.to_owned()))
             .collect();
         texts.push((volume_name(execution), "[volume]".to_owned()));
+        texts.extend(self.pool.learned.of(execution));
         texts
     }
 }

@@ -16,6 +16,7 @@ use super::container::{ROOT, attempt_name, execution_of, holder_name};
 use super::fault::{Fault, Kind};
 use super::follow::{End, Follow, Live, News};
 use super::pool::Client;
+use super::remove::{NAMELESS_LOOKS, NAMELESS_MAX, is_nameless};
 use crate::domain::AttemptId;
 use crate::executors::contract::{AttemptState, ExitReport, Handle, Observation};
 use crate::executors::posix::exit_report;
@@ -58,6 +59,9 @@ impl DockerExecutor {
     pub(super) async fn follow(&self, handle: &Handle, window: Window, wait: Duration) -> Result<Observation, Fault> {
         let deadline = Instant::now() + wait;
         let client = self.client().await?;
+        if let Some(execution) = execution_of(&handle.place) {
+            self.learn_of_attempt(&client, execution, handle.attempt).await?;
+        }
         let kept = self.pool.follow(handle.attempt);
         let Ok(mut follow) = timeout_at(deadline, kept.lock()).await else {
             return Ok(running(Bytes::new()));
@@ -210,17 +214,23 @@ impl DockerExecutor {
     }
 
     pub(super) async fn stage(&self, client: &Client, container: &str) -> Result<Stage, Fault> {
-        match client
-            .quick
-            .inspect_container(container, None::<InspectContainerOptions>)
-            .await
-        {
-            Ok(found) => Ok(stage_of(&found)),
-            Err(error) => match Fault::of("look at the container", &error) {
-                fault if fault.kind == Kind::NotFound => Ok(Stage::Gone),
-                fault => Err(self.unanswered(fault)),
-            },
+        let mut ticks = tokio::time::interval(NAMELESS_MAX / NAMELESS_LOOKS);
+        for _ in 0..NAMELESS_LOOKS {
+            ticks.tick().await;
+            let found = client
+                .quick
+                .inspect_container(container, None::<InspectContainerOptions>)
+                .await;
+            return match found {
+                Ok(found) => Ok(stage_of(&found)),
+                Err(error) if is_nameless(&error) => continue,
+                Err(error) => match Fault::of("look at the container", &error) {
+                    fault if fault.kind == Kind::NotFound => Ok(Stage::Gone),
+                    fault => Err(self.unanswered(fault)),
+                },
+            };
         }
+        Ok(Stage::Running)
     }
 }
 

@@ -7,19 +7,17 @@ use std::hash::Hash;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use bollard::{API_DEFAULT_VERSION, Docker};
 use tokio::sync::Mutex as AsyncMutex;
 use tokio::time::Instant;
 
-use super::fault::{Fault, Kind};
+pub(super) use super::connect::Client;
+use super::connect::connect;
+use super::fault::Fault;
 use super::follow::Follow;
 use crate::domain::AttemptId;
 use crate::domain::target::DockerBlock;
+use crate::executors::learned::Learned;
 
-/// How long a daemon may take for what it does at once.
-const QUICK: Duration = Duration::from_secs(20);
-/// How long it may take to unpack an archive or to make a container.
-const SLOW: Duration = Duration::from_secs(10 * 60);
 /// Streams that nobody looked at for this long are forgotten: another worker follows them, or nobody.
 const IDLE: Duration = Duration::from_secs(10 * 60);
 
@@ -27,16 +25,15 @@ const IDLE: Duration = Duration::from_secs(10 * 60);
 #[derive(Default)]
 pub struct DockerPool {
     clients: Mutex<HashMap<String, Client>>,
+    connecting: Mutex<HashMap<String, Kept<LastFault>>>,
     follows: Mutex<HashMap<AttemptId, Kept<Follow>>>,
     starts: Mutex<HashMap<AttemptId, Kept<()>>>,
+    /// What the daemon calls what is of an execution.
+    pub(super) learned: Learned,
 }
 
-/// A connection to a daemon, at two degrees of patience.
-#[derive(Clone)]
-pub(super) struct Client {
-    pub quick: Docker,
-    pub slow: Docker,
-}
+/// When a connection could not be made, and why, so that those who waited meanwhile needn't fail anew.
+type LastFault = Option<(Instant, Fault)>;
 
 struct Kept<T> {
     value: Arc<AsyncMutex<T>>,
@@ -46,18 +43,38 @@ struct Kept<T> {
 impl DockerPool {
     /// The connection that a block describes; the daemon has answered on it.
     pub(super) async fn client(&self, block: &DockerBlock) -> Result<Client, Fault> {
-        let key = format!("{:?}", (&block.endpoint, &block.tls));
-        if let Some(client) = lock(&self.clients).get(&key) {
-            return Ok(client.clone());
+        let (key, asked) = (key(block), Instant::now());
+        if let Some(client) = self.known(&key).await {
+            return Ok(client);
         }
-        let client = connect(block).await?;
-        lock(&self.clients).insert(key, client.clone());
-        Ok(client)
+        let connecting = kept(&self.connecting, key.clone());
+        let mut last = connecting.lock().await;
+        if let Some(client) = self.known(&key).await {
+            return Ok(client);
+        }
+        if let Some((_, fault)) = last.as_ref().filter(|(at, _)| *at > asked) {
+            return Err(fault.clone());
+        }
+        match connect(block).await {
+            Ok(client) => {
+                lock(&self.clients).insert(key, client.clone());
+                Ok(client)
+            }
+            Err(fault) => {
+                *last = Some((Instant::now(), fault.clone()));
+                Err(fault)
+            }
+        }
+    }
+
+    async fn known(&self, key: &str) -> Option<Client> {
+        let client = lock(&self.clients).get(key).cloned()?;
+        client.is_up().await.then_some(client)
     }
 
     /// Makes the next one connect anew: the daemon behind the endpoint may be another one by then.
     pub(super) fn forget(&self, block: &DockerBlock) {
-        lock(&self.clients).remove(&format!("{:?}", (&block.endpoint, &block.tls)));
+        lock(&self.clients).remove(&key(block));
     }
 
     /// The stream of an attempt, opened or not.
@@ -77,6 +94,10 @@ impl DockerPool {
     }
 }
 
+fn key(block: &DockerBlock) -> String {
+    format!("{:?}", (&block.endpoint, &block.tls, &block.ssh))
+}
+
 fn kept<K: Eq + Hash, T: Default>(map: &Mutex<HashMap<K, Kept<T>>>, key: K) -> Arc<AsyncMutex<T>> {
     let now = Instant::now();
     let mut map = lock(map);
@@ -91,30 +112,4 @@ fn kept<K: Eq + Hash, T: Default>(map: &Mutex<HashMap<K, Kept<T>>>, key: K) -> A
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-async fn connect(block: &DockerBlock) -> Result<Client, Fault> {
-    let (endpoint, tls) = (block.endpoint.clone(), block.tls.clone());
-    let seconds = QUICK.as_secs();
-    // Reads certificates, and looks for the socket.
-    let open = move || match (endpoint.split_once("://"), &tls) {
-        (Some(("unix", path)), _) => Docker::connect_with_unix(path, seconds, API_DEFAULT_VERSION),
-        (Some(("ssh", _)), _) => Docker::connect_with_ssh(&endpoint, seconds, API_DEFAULT_VERSION, None),
-        (_, Some(tls)) => Docker::connect_with_ssl(
-            &endpoint,
-            tls.key.as_ref(),
-            tls.cert.as_ref(),
-            tls.ca.as_ref(),
-            seconds,
-            API_DEFAULT_VERSION,
-        ),
-        (_, None) => Docker::connect_with_http(&endpoint, seconds, API_DEFAULT_VERSION),
-    };
-    let opened = tokio::task::spawn_blocking(open)
-        .await
-        .map_err(|error| Fault::new(Kind::Unreachable, format!("failed to connect to the daemon: {error}")))?;
-    let failed = |error| Fault::of("connect to the daemon", &error);
-    let quick = opened.map_err(failed)?.negotiate_version().await.map_err(failed)?;
-    let slow = quick.clone().with_timeout(SLOW);
-    Ok(Client { quick, slow })
 }

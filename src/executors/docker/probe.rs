@@ -3,24 +3,18 @@
 //! The step is run as every other one, so what a probe finds is what a step can use, and what keeps every step from
 //! running is what the operator gets to read.
 
-use std::collections::{BTreeMap, HashMap};
-use std::fmt::Write as _;
 use std::time::Duration;
 
 use super::DockerExecutor;
 use super::fault::{Fault, Kind};
 use super::observe::Window;
 use super::prepare::Purpose;
-use crate::domain::facts::{PROBED_TOOLS, Tool};
-use crate::domain::{AttemptId, ExecutionId, Facts};
-use crate::executors::contract::{AttemptState, Handle, ProcessLimits, StartAttempt};
-use crate::executors::local::version_in;
+use crate::domain::{ExecutionId, Facts};
+use crate::executors::contract::{AttemptState, Handle};
+use crate::executors::posix::{ask_for_tools, told_tools};
 
-/// All tools together; one that hangs costs the facts of those after it.
+/// For all tools together.
 const TIMEOUT: Duration = Duration::from_secs(60);
-const OUTPUT_MAX: u64 = 256 * 1024;
-/// Between the answers of two tools.
-const MARK: &str = "--clawhand-probe--";
 
 impl DockerExecutor {
     pub(super) async fn look_around(&self) -> Result<Facts, Fault> {
@@ -30,21 +24,9 @@ impl DockerExecutor {
         let removed = self.take_away(execution).await;
         let text = asked?;
         removed?;
-        let mut tools = BTreeMap::new();
-        let answers = answers(&text);
-        for (name, _) in PROBED_TOOLS {
-            if let Some((0, said)) = answers.get(name) {
-                let version = version_in(said).unwrap_or_default().to_owned();
-                tools.insert(name.to_owned(), Tool { version });
-            }
-        }
-        let word = |name: &str| answers.get(name).map_or("", |(_, said)| said.trim()).to_owned();
         Ok(Facts {
-            os: word("uname -s").to_lowercase(),
-            arch: word("uname -m"),
-            tools,
             isolation: self.isolation(),
-            learned_at: self.now.now(),
+            ..told_tools(&text, self.now.now())
         })
     }
 
@@ -56,19 +38,7 @@ impl DockerExecutor {
 
     async fn ask(&self, execution: ExecutionId) -> Result<String, Fault> {
         self.lay_out(execution, &[], Purpose::Probe).await?;
-        let start = StartAttempt {
-            attempt: AttemptId::random(),
-            argv: ["sh", "-c", &questions()].map(str::to_owned).to_vec(),
-            cwd: String::new(),
-            env: BTreeMap::new(),
-            secrets: BTreeMap::new(),
-            timeout: TIMEOUT,
-            grace: Duration::from_secs(1),
-            max_output_bytes: OUTPUT_MAX,
-            call: None,
-            limits: ProcessLimits::default(),
-        };
-        let handle = self.start_attempt(execution, &start).await?;
+        let handle = self.start_attempt(execution, &ask_for_tools(TIMEOUT)).await?;
         self.all_of(&handle).await
     }
 
@@ -88,59 +58,5 @@ impl DockerExecutor {
                 AttemptState::Lost(why) => return Err(Fault::new(Kind::Unreachable, why)),
             }
         }
-    }
-}
-
-/// A shell text that asks everything; each answer is followed by the mark, what was asked, and the exit code.
-fn questions() -> String {
-    let mut text = format!("q() {{ \"$@\" 2>&1; printf '\\n{MARK} %s %s\\n' $? \"$n\"; }}\n");
-    for argument in ["-s", "-m"] {
-        let _ = writeln!(text, "n='uname {argument}'; q uname {argument}");
-    }
-    for (name, argument) in PROBED_TOOLS {
-        let argument = match argument {
-            "" => "-c :",
-            argument => argument,
-        };
-        let _ = writeln!(
-            text,
-            "n={name}; command -v {name} >/dev/null 2>&1 && q {name} {argument}"
-        );
-    }
-    text.push_str(":\n");
-    text
-}
-
-/// What was said and with which exit code, by what was asked.
-fn answers(text: &str) -> HashMap<&str, (i32, String)> {
-    let mut answers = HashMap::new();
-    let mut said = String::new();
-    for line in text.lines() {
-        let Some(end) = line.strip_prefix(MARK) else {
-            said.push_str(line);
-            said.push('\n');
-            continue;
-        };
-        if let Some((code, name)) = end.trim_start().split_once(' ')
-            && let Ok(code) = code.parse()
-        {
-            answers.insert(name, (code, std::mem::take(&mut said)));
-        }
-    }
-    answers
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn answers_are_told_apart() {
-        let text = format!("Linux\n\n{MARK} 0 uname -s\nPython 3.11.2\n\n{MARK} 0 python3\nno\n\n{MARK} 1 go\nhalf");
-        let answers = answers(&text);
-        assert_eq!(answers["uname -s"], (0, "Linux\n\n".to_owned()));
-        assert_eq!(version_in(&answers["python3"].1), Some("3.11.2"));
-        assert_eq!(answers["go"].0, 1);
-        assert_eq!(answers.len(), 3);
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
+use bollard::errors::Error;
 use bollard::models::ContainerSummary;
 use bollard::query_parameters::{ListContainersOptionsBuilder, ListVolumesOptionsBuilder, RemoveVolumeOptionsBuilder};
 
@@ -15,6 +16,9 @@ use crate::domain::{AttemptId, ExecutionId};
 
 /// A probe that is older than this was left by a clawhand that is gone.
 const PROBE_MAX: Duration = Duration::from_secs(15 * 60);
+/// How long a container may be in a state that has no name, and how often is looked meanwhile.
+pub(super) const NAMELESS_MAX: Duration = Duration::from_secs(15);
+pub(super) const NAMELESS_LOOKS: u32 = 150;
 
 impl DockerExecutor {
     /// Ends and removes the containers of an execution, then its volume. All of it is known by its labels.
@@ -29,7 +33,9 @@ impl DockerExecutor {
                 self.pool.release(attempt);
             }
         }
-        self.remove_volume(&client, execution).await
+        self.remove_volume(&client, execution).await?;
+        self.pool.learned.forget(execution);
+        Ok(())
     }
 
     pub(super) async fn remove_volume(&self, client: &Client, execution: ExecutionId) -> Result<(), Fault> {
@@ -67,8 +73,18 @@ impl DockerExecutor {
             .all(true)
             .filters(&HashMap::from([("label", vec![label])]))
             .build();
-        let listed = client.quick.list_containers(Some(options)).await;
-        listed.map_err(|error| self.unanswered(Fault::of("list the containers", &error)))
+        let mut looks = tokio::time::interval(NAMELESS_MAX / NAMELESS_LOOKS);
+        for _ in 0..NAMELESS_LOOKS {
+            looks.tick().await;
+            match client.quick.list_containers(Some(options.clone())).await {
+                Err(error) if is_nameless(&error) => {}
+                listed => return listed.map_err(|error| self.unanswered(Fault::of("list the containers", &error))),
+            }
+        }
+        Err(Fault::new(
+            Kind::Unreachable,
+            "a container stays in a state that has no name",
+        ))
     }
 
     /// The executions of which there is a container or a volume. What a probe left is removed on the way.
@@ -105,6 +121,12 @@ impl DockerExecutor {
         }
         Ok(found.into_iter().collect())
     }
+}
+
+/// Whether a container is in a state that Docker doesn't know: podman calls a container that ended
+/// `stopped` until it has tidied up after it.
+pub(super) fn is_nameless(error: &Error) -> bool {
+    !matches!(error, Error::DockerResponseServerError { .. }) && error.to_string().contains("unknown variant `stopped`")
 }
 
 fn id_of(labels: &HashMap<String, String>) -> Option<ExecutionId> {

@@ -104,7 +104,8 @@ impl Client {
         Err(Fault::perhaps(Kind::Redirect, "it was redirected too often"))
     }
 
-    fn is_own(&self, url: &Url) -> bool {
+    /// Whether it is at the API itself.
+    pub(super) fn is_own(&self, url: &Url) -> bool {
         url.origin() == self.base.origin()
     }
 

@@ -47,6 +47,10 @@ pub use guard::{Names, system_names};
 /// How often is looked at an attempt that another process drives.
 const TICK: Duration = Duration::from_millis(100);
 
+/// What ending the work of an attempt may take before its notes are removed all the same: longer than asking the API to
+/// end it, also where another process drives it.
+const END_MAX: Duration = Duration::from_secs(30);
+
 /// What the executor needs beyond a target's block.
 #[derive(Clone)]
 pub struct HttpSettings {
@@ -281,6 +285,9 @@ impl Executor for HttpExecutor {
     }
 
     async fn clean_up(&self, execution: ExecutionId) -> Result<(), ExecutorError> {
+        for handle in self.going_on(execution).await? {
+            self.end(&handle).await?;
+        }
         let mine: Vec<Driven> = locked(&self.pool.0.live)
             .values()
             .filter(|driven| driven.execution == execution)
@@ -342,6 +349,40 @@ impl Executor for HttpExecutor {
 }
 
 impl HttpExecutor {
+    /// The attempts whose end is not written down.
+    async fn going_on(&self, execution: ExecutionId) -> Result<Vec<Handle>, ExecutorError> {
+        let attempts = self.run_folder(execution).attempts();
+        let list = move || {
+            let mut found = Vec::new();
+            for entry in absent_is_none(std::fs::read_dir(&attempts))?.into_iter().flatten() {
+                let entry = entry?;
+                let name = entry.file_name();
+                let Some(attempt) = name.to_str().and_then(|name| name.parse().ok()) else {
+                    continue;
+                };
+                if Notes::at(AttemptFolder::at(entry.path())).end()?.is_none() {
+                    let place = entry.path().to_string_lossy().into_owned();
+                    found.push(Handle { attempt, place });
+                }
+            }
+            Ok(found)
+        };
+        blocking(move || list().map_err(|error| failed("list the attempts of an execution", &error))).await
+    }
+
+    /// Ends an attempt, whoever drives it: work that goes on at the API would not end with its notes.
+    async fn end(&self, handle: &Handle) -> Result<(), ExecutorError> {
+        self.cancel(handle, Duration::ZERO).await?;
+        let ended = async {
+            while self.observe(handle, u64::MAX, 0, END_MAX).await?.state == AttemptState::Running {}
+            Ok(())
+        };
+        tokio::time::timeout(END_MAX, ended).await.unwrap_or_else(|_| {
+            tracing::warn!(attempt = %handle.attempt, "an attempt on an API can't be ended; what it began may go on");
+            Ok(())
+        })
+    }
+
     /// Goes on with an attempt that nobody drives any more.
     fn take_over(&self, handle: &Handle, notes: &Notes) -> Result<(), ExecutorError> {
         let execution = notes.execution();

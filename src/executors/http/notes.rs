@@ -16,19 +16,16 @@
 //! No secret is ever in one of them: credentials are read anew for each request. Fields are only ever added, with a
 //! default: a later version reads what an earlier one wrote.
 
-use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use crate::domain::plan::Call;
 use crate::domain::{ExecutionId, UnixMs};
 use crate::executors::contract::{AttemptState, ExitReport, Observation, StartAttempt};
-use crate::executors::folder::{AttemptFolder, absent_is_none, make_folder, read_whole, sync_folder, write_whole};
+use crate::executors::folder::{AttemptFolder, make_folder, read_printed, read_whole, sync_folder, write_whole};
 
 /// What is to be asked, and until when.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -161,7 +158,7 @@ impl Notes {
     pub(super) fn look(&self, from: u64, max: usize) -> io::Result<Option<Observation>> {
         // The order matters: once the end is written, the output doesn't grow any more.
         let end = self.end()?;
-        let (output, is_all) = read_from(&self.folder.out(), from, max)?;
+        let (output, is_all) = read_printed(&self.folder.out(), from, max)?;
         let state = match end {
             Some(end) if is_all => end.into(),
             None if output.is_empty() && self.folder.path().is_dir() => return Ok(None),
@@ -170,17 +167,6 @@ impl Notes {
         };
         Ok(Some(Observation { output, state }))
     }
-}
-
-fn read_from(path: &Path, from: u64, max: usize) -> io::Result<(Bytes, bool)> {
-    let Some(file) = absent_is_none(File::open(path))? else {
-        return Ok((Bytes::new(), true));
-    };
-    let left = file.metadata()?.len().saturating_sub(from);
-    let length = usize::try_from(left).unwrap_or(usize::MAX).min(max);
-    let mut bytes = vec![0; length];
-    file.read_exact_at(&mut bytes, from)?;
-    Ok((bytes.into(), length as u64 == left))
 }
 
 /// What is left of the time that an attempt has.

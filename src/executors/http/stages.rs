@@ -380,7 +380,9 @@ impl Stage<'_> {
         };
         let target = waiting
             .cancel
-            .and_then(|(method, url)| Some((method, reqwest::Url::parse(&url).ok()?)));
+            .and_then(|(method, url)| Some((method, reqwest::Url::parse(&url).ok()?)))
+            // All APIs' notes lie together, and whoever cleans up may have been given another one.
+            .filter(|(_, url)| self.client.is_own(url));
         let Some((method, url)) = target else {
             self.report
                 .line("[nobody waits for the work any more; it may go on at the API]");

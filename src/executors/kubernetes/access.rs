@@ -125,8 +125,18 @@ fn make_absolute(kubeconfig: &mut Kubeconfig, path: &Path) {
     }
 }
 
-/// The API server's host, if a kubeconfig tells it.
-pub(super) fn host(block: &KubernetesBlock) -> Option<String> {
+/// What the API server's host is called, with and without its port, if a kubeconfig tells it.
+pub(super) fn hosts(block: &KubernetesBlock) -> Vec<String> {
+    let url = server(block);
+    let parts = url.as_ref().and_then(http::Uri::authority);
+    let whole = parts.map(|parts| parts.as_str().to_owned());
+    whole
+        .into_iter()
+        .chain(parts.map(|parts| parts.host().to_owned()))
+        .collect()
+}
+
+fn server(block: &KubernetesBlock) -> Option<http::Uri> {
     let text = std::fs::read_to_string(block.kubeconfig.as_ref()?).ok()?;
     let kubeconfig = Kubeconfig::from_yaml(&text).ok()?;
     let context = block.context.clone().or(kubeconfig.current_context)?;
@@ -139,8 +149,7 @@ pub(super) fn host(block: &KubernetesBlock) -> Option<String> {
         .clusters
         .into_iter()
         .find(|named| named.name == context.cluster)?;
-    let url: http::Uri = cluster.cluster?.server?.parse().ok()?;
-    url.host().map(str::to_owned)
+    cluster.cluster?.server?.parse().ok()
 }
 
 /// Asks the cluster, but not for ever.

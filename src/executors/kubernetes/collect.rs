@@ -5,10 +5,11 @@ use tokio::io::AsyncSeekExt as _;
 
 use super::KubernetesExecutor;
 use super::exec::Source;
-use super::lay::{blocking, source};
+use super::lay::source;
 use super::pods::{self, Standing};
 use crate::domain::ExecutionId;
 use crate::executors::contract::{CollectLimit, Collected, ExecutorError};
+use crate::executors::local::blocking;
 use crate::executors::posix;
 use crate::executors::wanted::Wanted;
 
@@ -31,6 +32,7 @@ impl KubernetesExecutor {
         let Some(pod) = pod.filter(|pod| !matches!(pods::standing(Some(pod)), Standing::Over(_))) else {
             return Err(ExecutorError::Refused("the pod with the workspace is gone".to_owned()));
         };
+        self.learn_of(&access, execution, &pod).await?;
         let pod = pod.name_any();
         let listing = access.run(&pod, LIST).await?.well("list the workspace")?.stdout;
         let (names, left_out) = chosen(&listing, &wanted);

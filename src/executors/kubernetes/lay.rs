@@ -11,11 +11,13 @@ use tokio::io::AsyncReadExt as _;
 use super::KubernetesExecutor;
 use super::access::{Access, asked, found, is_conflict};
 use super::exec::{Source, exit_code};
+use super::names;
 use super::objects::{self, EXECUTION, ORDER, Wanted};
 use super::pods::{self, Hindrance, Standing};
 use super::state::State;
 use crate::domain::{AttemptId, ExecutionId};
 use crate::executors::contract::{ExecutorError, Input};
+use crate::executors::local::blocking;
 use crate::executors::posix;
 
 /// Exit code of a script that came too late.
@@ -143,11 +145,15 @@ impl KubernetesExecutor {
         if !job.is_some_and(|job| State::of(&job) == State::Released) {
             return Ok(());
         }
-        let claimed = access.run(&pod, &CLAIM.replace("NAME", &carried)).await?;
+        let claim = CLAIM.replace("NAME", &carried) + names::TELL;
+        let claimed = access.run(&pod, &claim).await?;
         if claimed.code == LATE {
             return Ok(());
         }
-        claimed.well("let the step begin")?;
+        let said = claimed.well("let the step begin")?.stdout;
+        if !said.is_empty() {
+            self.learn_told(execution, &pod, &said);
+        }
         let kept = [name, source.name_any()];
         for job in jobs.iter().filter(|job| !kept.contains(&job.name_any())) {
             access.delete_job(job).await?;
@@ -277,16 +283,4 @@ impl Access {
 
 fn refused(why: &Hindrance) -> ExecutorError {
     ExecutorError::Refused(format!("{}: {}", why.words, why.detail))
-}
-
-/// Runs what waits for clawhand's own disk where it holds nobody up.
-pub(super) async fn blocking<T, F>(work: F) -> Result<T, ExecutorError>
-where
-    T: Send + 'static,
-    F: FnOnce() -> Result<T, ExecutorError> + Send + 'static,
-{
-    match tokio::task::spawn_blocking(work).await {
-        Ok(result) => result,
-        Err(error) => Err(ExecutorError::Unreachable(format!("a task ended early: {error}"))),
-    }
 }

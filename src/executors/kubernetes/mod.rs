@@ -12,6 +12,7 @@ mod access;
 mod collect;
 mod exec;
 mod lay;
+mod names;
 mod objects;
 mod observe;
 mod pods;
@@ -22,7 +23,7 @@ mod state;
 
 use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -30,6 +31,7 @@ use async_trait::async_trait;
 use super::contract::{
     CollectLimit, Collected, Executor, ExecutorError, Handle, Input, Observation, StartAttempt, Trouble, Workspace,
 };
+use super::learned::Learned;
 use crate::domain::target::KubernetesBlock;
 use crate::domain::{AttemptId, Clock, ExecutionId, Facts};
 use access::Clients;
@@ -39,6 +41,8 @@ use observe::Live;
 #[derive(Default)]
 pub struct KubernetesPool {
     clients: Clients,
+    /// What clusters call what is of an execution.
+    learned: Learned,
     live: Mutex<HashMap<AttemptId, Arc<tokio::sync::Mutex<Live>>>>,
 }
 
@@ -61,6 +65,8 @@ pub struct KubernetesExecutor {
     pool: Arc<KubernetesPool>,
     scratch: PathBuf,
     now: Clock,
+    /// What the API server's host is called.
+    hosts: OnceLock<Vec<String>>,
 }
 
 impl KubernetesExecutor {
@@ -71,6 +77,7 @@ impl KubernetesExecutor {
             pool,
             scratch,
             now,
+            hosts: OnceLock::new(),
         }
     }
 }
@@ -132,16 +139,17 @@ impl Executor for KubernetesExecutor {
         self.learn().await
     }
 
-    fn private_texts(&self, _: ExecutionId) -> Vec<(String, String)> {
+    fn private_texts(&self, execution: ExecutionId) -> Vec<(String, String)> {
         let mut texts = vec![
             (objects::WORK.to_owned(), "/workspace".to_owned()),
             (objects::HOME.to_owned(), "/home".to_owned()),
             (objects::TMP.to_owned(), "/tmp".to_owned()),
             (objects::ROOT.to_owned(), "/run".to_owned()),
         ];
-        if let Some(host) = access::host(&self.block) {
-            texts.push((host, "[host]".to_owned()));
+        for host in self.hosts.get_or_init(|| access::hosts(&self.block)) {
+            texts.push((host.clone(), "[host]".to_owned()));
         }
+        texts.extend(self.pool.learned.of(execution));
         texts
     }
 }

@@ -45,8 +45,9 @@ const OVERDUE: Duration = Duration::from_secs(60);
 
 /// Begins once the workspace is laid. Asked to end before, it has nothing to end.
 const WAIT_AND_RUN: &str = "trap 'exit 143' TERM\nuntil [ -e /clawhand/go ]; do sleep 0.1 2>/dev/null || sleep 1; done\ntrap - TERM\nexec sh /clawhand-job/job";
-/// Lives until it is told to end; the cluster ends it when its time is over.
-const KEEP_ON: &str = "trap 'exit 0' TERM\nwhile :; do sleep 3600 & wait $!; done";
+/// Lives until it is told to end; the cluster ends it when its time is over. Its end is no success: of a pod whose containers
+/// all succeeded the node forgets that it evicted it.
+const KEEP_ON: &str = "trap 'exit 143' TERM\nwhile :; do sleep 3600 & wait $!; done";
 
 /// The name of the Job of an attempt.
 pub(super) fn attempt_name(attempt: AttemptId) -> String {

@@ -199,6 +199,7 @@ impl KubernetesExecutor {
         let Some(pod) = pod else {
             return Ok(Some(told(AttemptState::Lost("its pod was deleted".to_owned()))));
         };
+        self.learn_of(access, execution_of(handle)?, &pod).await?;
         let is_gone = pods::state(&pod, STEP).is_some_and(|state| state.terminated.is_some());
         let script = FOLLOW
             .replace("NAME", &handle.attempt.to_string())

@@ -3,7 +3,6 @@
 //! First each thing that can be wrong is asked for by itself, so that the operator hears of the verb that is missing and
 //! not of what came of it. Then a step is run as any other, and tells which tools it finds.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use k8s_openapi::api::authorization::v1::SelfSubjectAccessReview;
@@ -16,10 +15,9 @@ use super::access::{Access, asked};
 use super::objects::{self, Wanted};
 use super::pods;
 use super::state::hindrance;
-use crate::domain::facts::{PROBED_TOOLS, Tool};
-use crate::domain::{AttemptId, ExecutionId, Facts};
-use crate::executors::contract::{AttemptState, Executor as _, ExecutorError, ProcessLimits, StartAttempt, Trouble};
-use crate::executors::local::version_in;
+use crate::domain::{ExecutionId, Facts};
+use crate::executors::contract::{AttemptState, Executor as _, ExecutorError, Trouble};
+use crate::executors::posix::{ask_for_tools, told_tools};
 
 /// What clawhand does in a namespace: API group, resource, subresource, verbs.
 pub const NEEDED: [(&str, &str, &str, &[&str]); 4] = [
@@ -29,10 +27,8 @@ pub const NEEDED: [(&str, &str, &str, &[&str]); 4] = [
     ("", "secrets", "", &["create"]),
 ];
 
+/// For all tools together.
 const TIMEOUT: Duration = Duration::from_secs(60);
-const OUTPUT_MAX: u64 = 1024 * 1024;
-/// Begins what is said of a tool; no tool prints it.
-const MARK: &str = "\u{1}clawhand ";
 
 impl KubernetesExecutor {
     pub(super) async fn learn(&self) -> Result<Facts, Trouble> {
@@ -49,7 +45,10 @@ impl KubernetesExecutor {
         let removed = self.remove(execution).await;
         let output = learned?;
         removed?;
-        Ok(self.facts(&output))
+        Ok(Facts {
+            isolation: ["container", "own_user"].map(str::to_owned).into(),
+            ..told_tools(&output, self.now.now())
+        })
     }
 
     /// Asks the cluster for each verb whether clawhand has it.
@@ -121,18 +120,7 @@ impl KubernetesExecutor {
             .prepare(execution, &[])
             .await
             .map_err(|error| hinted(&error.to_string()))?;
-        let start = StartAttempt {
-            attempt: AttemptId::random(),
-            argv: vec!["sh".to_owned(), "-c".to_owned(), questions()],
-            cwd: String::new(),
-            env: BTreeMap::new(),
-            secrets: BTreeMap::new(),
-            timeout: TIMEOUT,
-            grace: Duration::from_secs(1),
-            max_output_bytes: OUTPUT_MAX,
-            call: None,
-            limits: ProcessLimits::default(),
-        };
+        let start = ask_for_tools(TIMEOUT);
         let handle = self.start(&workspace, &start).await?;
         let mut output = Vec::new();
         loop {
@@ -152,43 +140,6 @@ impl KubernetesExecutor {
             }
         }
     }
-
-    fn facts(&self, output: &str) -> Facts {
-        let mut answers = output.split(MARK).skip(1);
-        let mut system = answers.next().unwrap_or_default().split_whitespace().skip(1);
-        let (os, arch) = (system.next().unwrap_or_default(), system.next().unwrap_or_default());
-        let tools = answers.filter_map(|answer| {
-            let (name, said) = answer.split_once('\n')?;
-            let (name, code) = name.rsplit_once(' ')?;
-            let version = version_in(said).unwrap_or_default().to_owned();
-            (code == "0").then(|| (name.to_owned(), Tool { version }))
-        });
-        Facts {
-            os: os.to_lowercase(),
-            arch: arch.to_owned(),
-            tools: tools.collect(),
-            isolation: BTreeSet::from(["own_user", "container"])
-                .into_iter()
-                .map(str::to_owned)
-                .collect(),
-            learned_at: self.now.now(),
-        }
-    }
-}
-
-/// A script that says of each tool whether it runs, and what it says of itself.
-fn questions() -> String {
-    let mut script = format!("printf '{MARK}system\\n'; uname -s; uname -m\n");
-    for (name, argument) in PROBED_TOOLS {
-        let call = match argument {
-            "" => format!("command -v {name}"),
-            argument => format!("{name} {argument}"),
-        };
-        script.push_str(&format!(
-            "said=$({call} 2>&1 </dev/null); printf '{MARK}{name} %s\\n%s\\n' \"$?\" \"$said\"\n"
-        ));
-    }
-    script
 }
 
 fn unanswered(error: &ExecutorError) -> Trouble {

@@ -31,7 +31,10 @@ impl KubernetesExecutor {
         let selector = format!("{EXECUTION}={execution}");
         let gone = access.until_pods_within(&selector, within, |pods| pods.is_empty().then_some(()));
         match gone.await? {
-            Some(()) => Ok(()),
+            Some(()) => {
+                self.pool.learned.forget(execution);
+                Ok(())
+            }
             None => Err(ExecutorError::Unreachable(
                 "a node doesn't end the pods of an execution".to_owned(),
             )),

@@ -189,7 +189,7 @@ fn ask_to_end(folder: &AttemptFolder, grace: Duration) -> io::Result<()> {
     }
 }
 
-/// Runs what waits for the disk where it holds nobody up.
+/// Runs what waits for the disk, or for a channel, where it holds nobody up. For every kind of executor.
 pub(super) async fn blocking<T, F>(work: F) -> Result<T, ExecutorError>
 where
     T: Send + 'static,

@@ -1,9 +1,7 @@
 //! Seeing what an attempt prints and how it ends, from whichever process, without asking again and again.
 
-use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
-use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -16,7 +14,7 @@ use tokio::io::unix::AsyncFd;
 
 use super::{blocking, failed, readable};
 use crate::executors::contract::{AttemptState, ExecutorError, Observation};
-use crate::executors::folder::{AttemptFolder, absent_is_none, boot_id};
+use crate::executors::folder::{AttemptFolder, boot_id, read_printed};
 use crate::executors::tree::{Belonging, Process};
 
 /// Which part of the output is asked for.
@@ -120,7 +118,7 @@ async fn drain(changes: &AsyncFd<OwnedFd>) {
 fn look(folder: &AttemptFolder, window: Window) -> io::Result<Look> {
     // The order matters: once the exit note is there, the output doesn't grow any more.
     let exit = folder.exit()?;
-    let (output, is_all) = read_output(folder, window)?;
+    let (output, is_all) = read_printed(&folder.out(), window.from, window.max)?;
     let tell = |state| {
         Ok(Look::Tell(Observation {
             output: output.clone(),
@@ -158,25 +156,6 @@ fn look(folder: &AttemptFolder, window: Window) -> io::Result<Look> {
     }
     end_what_is_left(folder)?;
     tell(AttemptState::Lost("the supervisor was lost".to_owned()))
-}
-
-/// What is there from the offset on, and whether it is all there is.
-fn read_output(folder: &AttemptFolder, window: Window) -> io::Result<(Bytes, bool)> {
-    let Some(file) = absent_is_none(File::open(folder.out()))? else {
-        return Ok((Bytes::new(), true));
-    };
-    let left = file.metadata()?.len().saturating_sub(window.from);
-    let length = usize::try_from(left).unwrap_or(usize::MAX).min(window.max);
-    let mut bytes = vec![0; length];
-    let mut read = 0;
-    while read < length {
-        match file.read_at(&mut bytes[read..], window.from + read as u64)? {
-            0 => break,
-            count => read += count,
-        }
-    }
-    bytes.truncate(read);
-    Ok((bytes.into(), read as u64 == left))
 }
 
 /// Ends what a supervisor that was killed left behind. An error if something won't end.

@@ -8,8 +8,10 @@
 mod files;
 mod job;
 mod note;
+mod tools;
 
 pub use files::{LaidOut, collected, lay_out, pack};
 pub(super) use job::stripped;
 pub use job::{Job, Layout, OutputMode, job, quoted};
 pub use note::{StartedNote, exit_report};
+pub(super) use tools::{ask_for_tools, told_tools};

@@ -54,14 +54,18 @@ cw_later() {
         exec 6>&-
         cw_sleep='' cw_stop=''
         # Told to stop before it knows its sleep it stops when it does: no sleep stays behind.
-        trap 'cw_stop=1; [ -z "$cw_sleep" ] || { kill "$cw_sleep" 2>/dev/null; exit 0; }' TERM
+        # KILL, of which not even one hears too little that is only being made.
+        trap 'cw_stop=1; [ -z "$cw_sleep" ] || { kill -s KILL "$cw_sleep" 2>/dev/null; exit 0; }' TERM
+        # Told before the trap was there, some shells never hear of it.
+        [ ! -e "$cw_dir/over" ] || exit 0
         sleep "$cw_time" 4>&- &
         cw_sleep=$!
         [ -z "$cw_stop" ] || {
-            kill "$cw_sleep" 2>/dev/null
+            kill -s KILL "$cw_sleep" 2>/dev/null
             exit 0
         }
         wait "$cw_sleep"
+        cw_sleep=''
         if [ "$2" = timeout ]; then cw_say_timeout; else printf '%s\n' "$2" >&4; fi
     ) &
     cw_timers="$cw_timers $!"
@@ -79,11 +83,22 @@ cw_born() {
     cw_birth=$1
 }
 
-# The living processes of the work: those that bear its mark, and those of its session.
+# Whether a process is this shell's own.
+cw_is_child() {
+    { read -r cw_line <"/proc/$1/stat"; } 2>/dev/null || return 1
+    cw_line=${cw_line##*) }
+    cw_line=${cw_line#* }
+    [ "${cw_line%% *}" = "$cw_me" ]
+}
+
+# The living processes of the work: those that bear its mark, and those of its session. A session's number is its first
+# process's, and nobody else's while anyone is in it; later it may come to be a stranger's.
 cw_find() {
     cw_found=
     cw_count=0
-    for cw_file in $(grep -ls -e "CLAWHAND_ATTEMPT=$cw_attempt" -e ") [^ZX] [0-9]* [0-9]* ${cw_session:--} " \
+    cw_number=${cw_session:--}
+    ! cw_born "$cw_number" || [ "$cw_birth" = "$cw_session_birth" ] || cw_number=-
+    for cw_file in $(grep -ls -e "CLAWHAND_ATTEMPT=$cw_attempt" -e ") [^ZX] [0-9]* [0-9]* $cw_number " \
         /proc/[0-9]*/environ /proc/[0-9]*/stat 2>/dev/null); do
         cw_file=${cw_file#/proc/}
         cw_file=${cw_file%%/*}
@@ -107,7 +122,7 @@ cw_signal() {
 # Stopped first, they can't go on making new ones while the others are being killed.
 cw_kill() {
     cw_signal STOP
-    [ -z "$cw_session" ] || [ -n "$cw_over" ] || kill -s KILL -- "-$cw_session" 2>/dev/null
+    [ "$cw_number" = - ] || [ -n "$cw_over" ] || kill -s KILL -- "-$cw_number" 2>/dev/null
     cw_find && cw_signal KILL
 }
 
@@ -128,8 +143,13 @@ cw_copy() {
     fi
 }
 
-# How many bytes dd passed on, and in how many reads.
+# How many bytes dd passed on, and in how many reads. One that was ended before it could say so says nothing.
 cw_understand() {
+    cw_reads=0 cw_bytes=
+    case $1 in
+    *" records out"*) ;;
+    *) return ;;
+    esac
     cw_reads=${1%" records in"*}
     cw_reads=${cw_reads##*[!0-9+]}
     cw_reads=$((${cw_reads%+*} + ${cw_reads#*+}))
@@ -162,7 +182,7 @@ cw_read() {
             printf 'out 0\n' >&4
             return
         fi
-        cw_left=$((cw_left - cw_bytes))
+        cw_left=$((cw_left - ${cw_bytes:-0}))
         # Nothing may follow a gap unnoticed: when the disk is full, what comes later counts as the end.
         [ "$cw_status" = 0 ] || break
     done
@@ -179,9 +199,14 @@ cw_read_end() {
     else
         cw_bytes=$({ cw_count_through dd bs=65536 3>&1 >&5 | cw_keep_end; } 5>&1)
     fi
-    # A block that a full disk did not take was read and is lost; that it was a whole one is the best guess.
+    # A block that a full disk did not take was read and is lost; that it was a whole one is the best guess. A dd that
+    # was ended had none.
     cw_gap=0
-    [ "$cw_left" = 0 ] || cw_gap=65536
+    case $cw_left:$cw_status in
+    0:* | *:138 | *:143) ;;
+    *) cw_gap=65536 ;;
+    esac
+    [ -n "$cw_bytes" ] || [ "$cw_tail" = 0 ] || cw_bytes=$(($(wc -c <"$cw_dir/tail")))
     cw_kept=${cw_bytes:=0}
     [ "$cw_kept" -le "$cw_tail" ] || cw_kept=$cw_tail
     cw_dropped=$((cw_bytes - cw_kept + cw_gap))
@@ -226,16 +251,22 @@ cw_below_reader() {
 cw_cut() {
     cw_below_reader
     cw_count=0
-    for cw_file in /proc/[0-9]*/fd/*; do
-        [ "$cw_file" -ef "$cw_dir/pipe" ] || continue
-        cw_one=${cw_file#/proc/}
-        cw_one=${cw_one%%/*}
-        case " $cw_me $cw_reader $cw_kin " in
-        *" $cw_one "*) continue ;;
-        esac
-        kill -s KILL "$cw_one" 2>/dev/null || continue
+    cw_ended=
+    for cw_holder in /proc/[0-9]*/fd/*; do
+        [ "$cw_holder" -ef "$cw_dir/pipe" ] || continue
+        cw_holder=${cw_holder#/proc/}
+        cw_holder=${cw_holder%%/*}
         # One may hold it more than once.
-        cw_kin="$cw_kin $cw_one"
+        case " $cw_me $cw_reader $cw_kin $cw_ended " in
+        *" $cw_holder "*) continue ;;
+        esac
+        # The reader may have come to start another dd since.
+        cw_below_reader
+        case " $cw_kin " in
+        *" $cw_holder "*) continue ;;
+        esac
+        kill -s KILL "$cw_holder" 2>/dev/null || continue
+        cw_ended="$cw_ended $cw_holder"
         cw_count=$((cw_count + 1))
     done
     cw_leftovers=$((cw_leftovers + cw_count))
@@ -245,6 +276,10 @@ cw_cut() {
         [ ! "/proc/$cw_file/fd/0" -ef "$cw_dir/pipe" ] || cw_one=$cw_file
     done
     [ -n "$cw_one" ] || return 0
+    # One that doesn't sleep has something to read, or its end: it waits for its turn on a busy machine.
+    { read -r cw_line <"/proc/$cw_one/stat"; } 2>/dev/null || return 0
+    cw_line=${cw_line##*) }
+    [ "${cw_line%% *}" = S ] || return 0
     kill -s USR1 "$cw_one" 2>/dev/null
     cw_nap 100
     kill -s TERM "$cw_one" 2>/dev/null
@@ -420,8 +455,9 @@ cw_begin() {
     mkfifo "$cw_dir/events" "$cw_dir/pipe" "$cw_dir/alive" "$cw_dir/count" || cw_refuse "full: no room for the pipes"
     exec 4<>"$cw_dir/events" 6<>"$cw_dir/alive"
     cw_born "$cw_me"
+    cw_my_birth=$cw_birth
     read -r cw_boot </proc/sys/kernel/random/boot_id
-    printf 'pid=%s\nstart=%s\nboot=%s\nend=1\n' "$cw_me" "$cw_birth" "$cw_boot" >"$cw_dir/started" ||
+    printf 'pid=%s\nstart=%s\nboot=%s\nend=1\n' "$cw_me" "$cw_my_birth" "$cw_boot" >"$cw_dir/started" ||
         cw_refuse "full: no room for the notes"
     # So that not even a crash of the system lets it be started a second time. Where work goes with the system's end, or
     # with this dd, it can't be had.
@@ -432,12 +468,11 @@ cw_begin() {
 
 # Should this shell be gone by then, the timer ends the work itself.
 cw_say_timeout() {
-    cw_mine=$cw_birth
-    if cw_born "$cw_me" && [ "$cw_birth" = "$cw_mine" ]; then
+    if cw_born "$cw_me" && [ "$cw_birth" = "$cw_my_birth" ]; then
         printf 'timeout\n' >&4
         return
     fi
-    [ ! -s "$cw_dir/child" ] || read -r cw_session <"$cw_dir/child"
+    [ ! -s "$cw_dir/child" ] || read -r cw_session cw_session_birth <"$cw_dir/child"
     cw_find && cw_signal TERM && cw_nap "$cw_grace"
     while cw_find; do
         cw_kill
@@ -458,8 +493,9 @@ cw_ask_end() {
 cw_heard() {
     case $1 in
     pid)
-        cw_session=$2
-        printf '%s\n' "$2" >"$cw_dir/child"
+        cw_born "$2"
+        cw_session=$2 cw_session_birth=$cw_birth
+        printf '%s %s\n' "$2" "$cw_birth" >"$cw_dir/child"
         # What was to end before it was known.
         [ "$cw_phase" != ending ] || { cw_find && cw_signal TERM; }
         ;;
@@ -607,15 +643,18 @@ cw_end() {
         exec_error "$cw_error" end 1 1<>"$cw_dir/exit"
     # Whoever waits for the end wakes up by this.
     exec 6>&-
-    # shellcheck disable=SC2086
-    [ -z "$cw_timers" ] || kill -s TERM $cw_timers 2>/dev/null
+    printf '' >"$cw_dir/over"
+    for cw_one in $cw_timers; do
+        # One that is over may have left its number to a stranger.
+        ! cw_is_child "$cw_one" || kill -s TERM "$cw_one" 2>/dev/null
+    done
     wait
 }
 
 cw_supervise() {
     [ -z "${BASH_VERSION-}" ] || set -o posix
     unset CLAWHAND_SECRETS
-    cw_fractions='' cw_timers='' cw_place='' cw_lost=''
+    cw_fractions='' cw_timers='' cw_place='' cw_lost='' cw_session_birth=''
     cw_over='' cw_code='' cw_error='' cw_session='' cw_timed_out='' cw_cancelled='' cw_drained='' cw_term=''
     cw_leftovers=0 cw_dropped=0
     read -r cw_me cw_rest </proc/self/stat || cw_refuse "refused: there is no /proc"

@@ -25,7 +25,7 @@ const SAID_MAX: usize = 600;
 
 /// Why a connection could not be made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Cause {
+pub(in crate::executors) enum Cause {
     Unreachable,
     NoSuchHost,
     UnknownHostKey,
@@ -36,13 +36,13 @@ pub(super) enum Cause {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct ConnectError {
+pub(in crate::executors) struct ConnectError {
     pub cause: Cause,
     pub what: String,
 }
 
 impl ConnectError {
-    fn here(what: impl Into<String>) -> Self {
+    pub(super) fn here(what: impl Into<String>) -> Self {
         Self {
             cause: Cause::Here,
             what: what.into(),
@@ -51,7 +51,7 @@ impl ConnectError {
 
     /// For work that may have begun: what can be put right is waited for. Of a host key that is wrong nothing good is
     /// to be expected.
-    pub(super) fn into_later_error(self) -> ExecutorError {
+    pub(in crate::executors) fn into_later_error(self) -> ExecutorError {
         match self.cause {
             Cause::UnknownHostKey | Cause::ChangedHostKey => ExecutorError::Refused(self.what),
             _ => ExecutorError::Unreachable(self.what),
@@ -69,7 +69,7 @@ impl ConnectError {
     }
 
     /// For the operator.
-    pub(super) fn into_trouble(self, block: &SshBlock) -> Trouble {
+    pub(in crate::executors) fn into_trouble(self, block: &SshBlock) -> Trouble {
         let hint = match self.cause {
             Cause::Unreachable => {
                 "see that the host is up, that its sshd listens on that port, and that no firewall is \

@@ -10,6 +10,7 @@ use super::pool::{Body, Call, Purpose};
 use super::{LONG, PREPARE, SshExecutor, failed};
 use crate::domain::ExecutionId;
 use crate::executors::contract::{CollectLimit, Collected, ExecutorError, Input, Workspace};
+use crate::executors::local::blocking;
 use crate::executors::posix::{collected, lay_out, pack};
 use crate::executors::wanted::Wanted;
 
@@ -61,11 +62,12 @@ impl SshExecutor {
         let text = format!("{PREPARE}\ncw_prepare\n");
         let said = self.script(&settings, &text, LONG).await?;
         let answer = String::from_utf8_lossy(&said.stdout);
-        let (word, name) = answer.trim_end().split_once(' ').unwrap_or((answer.trim_end(), ""));
-        self.host.learn_name(name);
+        let mut words = answer.split_whitespace();
+        let word = words.next();
+        words.for_each(|name| self.host.learn_name(name));
         match word {
-            "found" => Ok(true),
-            "made" => Ok(false),
+            Some("found") => Ok(true),
+            Some("made") => Ok(false),
             _ => Err(failed("make the workspace", &said)),
         }
     }
@@ -232,18 +234,4 @@ fn choose(listing: &[u8], wanted: &Wanted, limit: CollectLimit) -> Chosen {
         .left_out
         .extend(surplus.into_iter().map(|name| (name, reason.clone())));
     chosen
-}
-
-/// Runs what waits for clawhand's own disk, or for a channel, where it holds nobody up.
-async fn blocking<T, F>(work: F) -> Result<T, ExecutorError>
-where
-    T: Send + 'static,
-    F: FnOnce() -> Result<T, ExecutorError> + Send + 'static,
-{
-    match tokio::task::spawn_blocking(work).await {
-        Ok(result) => result,
-        Err(error) => Err(ExecutorError::Unreachable(format!(
-            "a task of the ssh executor ended early: {error}"
-        ))),
-    }
 }

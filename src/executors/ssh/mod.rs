@@ -7,6 +7,7 @@
 
 mod connect;
 mod files;
+mod forward;
 mod observe;
 mod pool;
 mod probe;
@@ -24,7 +25,8 @@ use super::contract::{
 use super::posix::{Layout, OutputMode, job, quoted, stripped};
 use crate::domain::target::SshBlock;
 use crate::domain::{AttemptId, Clock, ExecutionId, Facts};
-use connect::ConnectError;
+pub(super) use connect::{Cause, ConnectError};
+pub(super) use forward::Forward;
 use pool::{Body, Call, Host, Purpose, Said};
 
 pub use pool::SshPool;

@@ -17,6 +17,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use super::connect::{ConnectError, connect};
 use crate::domain::target::SshBlock;
 use crate::executors::contract::ExecutorError;
+use crate::executors::learned::is_telling;
 
 /// Channels of one connection that do something and end, and those that wait.
 const SHORT: usize = 3;
@@ -72,7 +73,7 @@ pub(super) struct Host {
     names: Names,
 }
 
-/// What a host calls itself, which steps print and callers must not read. It is known once anything was done there, and
+/// What a host is called, by itself or in its network, which steps print and callers must not read. It is known once anything was done there, and
 /// kept in a file, because it is wanted before anything is done.
 #[derive(Debug)]
 struct Names {
@@ -91,7 +92,7 @@ impl Names {
 
     fn learn(&self, name: &str) {
         let mut names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
-        if name.is_empty() || !names.insert(name.to_owned()) {
+        if !is_telling(name) || !names.insert(name.to_owned()) {
             return;
         }
         let text: String = names.iter().map(|name| format!("{name}\n")).collect();
@@ -150,12 +151,12 @@ pub(super) struct Channel {
 }
 
 impl Host {
-    /// The host said what it calls itself.
+    /// The host said what it is called.
     pub(super) fn learn_name(&self, name: &str) {
         self.names.learn(name);
     }
 
-    /// What it is known to call itself.
+    /// What it is known to be called.
     pub(super) fn names(&self) -> BTreeSet<String> {
         self.names.names.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }

@@ -1,6 +1,12 @@
-# Makes the folders of an execution, unless work was done there already. Says `found` or `made`, and after it the name
-# that the host gives itself.
+# Makes the folders of an execution, unless work was done there already. Says `found` or `made`, and after it what the
+# host is called: the name that it gives itself, the two ends of the connection, its addresses.
 # Set before: cw_root, cw_run, cw_probe (yes for a probe).
+
+cw_called() {
+    # shellcheck disable=SC2086
+    set -- ${SSH_CONNECTION-}
+    echo "$cw_word $(uname -n) ${1-} ${3-} $(hostname -I 2>/dev/null)"
+}
 
 cw_prepare() {
     umask 077
@@ -14,7 +20,8 @@ cw_prepare() {
     fi
     for cw_file in "$cw_run"/attempts/*/started; do
         [ ! -s "$cw_file" ] || {
-            echo "found $(uname -n)"
+            cw_word=found
+            cw_called
             return 0
         }
     done
@@ -24,5 +31,6 @@ cw_prepare() {
         [ ! -e "$cw_run/$cw_file" ] || rm -rf "$cw_run/${cw_file:?}" || return 1
         mkdir "$cw_run/$cw_file" || return 1
     done
-    echo "made $(uname -n)"
+    cw_word=made
+    cw_called
 }

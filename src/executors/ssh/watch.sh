@@ -24,23 +24,26 @@ cw_is_alive() {
     [ "$1" = "$cw_start" ]
 }
 
+# In the shell's own words: a look starts as few programs as can be, for there are ten a second.
 cw_has_ended() {
-    cw_note=$(cat "$cw_dir/exit" 2>/dev/null)
-    case $cw_note in
-    *"
-end=1"*) return 0 ;;
-    esac
+    {
+        while read -r cw_line; do
+            [ "$cw_line" != end=1 ] || return 0
+        done <"$cw_dir/exit"
+    } 2>/dev/null
     return 1
 }
 
 cw_has_grown() {
+    [ -s "$cw_dir/out" ] || return 1
+    [ "$cw_from" -gt 0 ] || return 0
     [ "$(dd if="$cw_dir/out" bs=1 skip="$cw_from" count=1 2>/dev/null | wc -c)" -gt 0 ]
 }
 
 cw_show() {
     printf 'state %s\n' "$1"
     [ "$1" != exit ] || cat "$cw_dir/exit"
-    dd if="$cw_dir/out" bs="$cw_block" skip="$((cw_from / cw_block))" count="$cw_blocks" 2>/dev/null
+    [ ! -s "$cw_dir/out" ] || dd if="$cw_dir/out" bs="$cw_block" skip="$((cw_from / cw_block))" count="$cw_blocks" 2>/dev/null
     exit 0
 }
 
@@ -76,6 +79,14 @@ cw_look() {
     cw_show lost
 }
 
+# Whether whoever asks is still a child of this process.
+cw_is_below() {
+    read -r cw_line </proc/self/stat
+    cw_line=${cw_line##*) }
+    cw_line=${cw_line#* }
+    [ "${cw_line%% *}" = "$1" ]
+}
+
 cw_watch() {
     cw_look
     [ "$cw_ticks" -gt 0 ] || cw_show running
@@ -88,8 +99,8 @@ cw_watch() {
             cw_tick=$((cw_tick + 1))
             ! cw_has_grown || break
         done
-        # Said until it is heard: it may come before anybody listens.
-        while kill -s USR1 "$cw_me" 2>/dev/null; do sleep 0.1 2>/dev/null || sleep 1; done
+        # Said until it is heard: it may come before anybody listens. Once nobody can, the number may be a stranger's.
+        while cw_is_below "$cw_me" && kill -s USR1 "$cw_me" 2>/dev/null; do sleep 0.1 2>/dev/null || sleep 1; done
     ) >/dev/null 2>&1 &
     cw_poller=$!
     # Nobody writes there: it ends when the supervisor does.

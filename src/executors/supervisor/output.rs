@@ -10,6 +10,7 @@ use std::io::{self, Write as _};
 const TAIL: u64 = 64 * 1024;
 
 /// Writes the output file.
+#[derive(Debug)]
 pub(in crate::executors) struct Output {
     file: File,
     /// What may still be written as it comes.
@@ -66,6 +67,7 @@ impl Output {
 }
 
 /// The last bytes of a stream, in memory of a fixed size.
+#[derive(Debug)]
 struct Ring {
     bytes: Vec<u8>,
     max: usize,

@@ -1,7 +1,7 @@
 //! `kind = "docker"`: containers of a Docker daemon, or of whatever speaks its API.
 
-use super::check_absolute;
-use crate::domain::target::{DockerBlock, DockerTls, ExecutorBlock, PullPolicy};
+use super::{check_absolute, ssh};
+use crate::domain::target::{DockerBlock, DockerSsh, DockerTls, ExecutorBlock, PullPolicy, SshBlock};
 use crate::inventory::fields::{At, Section};
 use crate::inventory::problem::suggest;
 use crate::inventory::target_file;
@@ -17,15 +17,13 @@ pub(super) fn read(section: &Section<'_, '_>) -> ExecutorBlock {
             .problem(image.at, message, "write NAME:TAG or NAME@sha256:...");
     }
     let defaults = DockerBlock::of_image(image.map(|image| image.value).unwrap_or_default());
-    let (endpoint, tls) = connection(section, &defaults);
+    let defaults = connection(section, &defaults);
     let path = section.text("path");
     let entries = path
         .iter()
         .flat_map(|path| path.value.split(':').map(|value| At { value, at: path.at }));
     check_absolute(section, entries);
     ExecutorBlock::Docker(DockerBlock {
-        endpoint,
-        tls,
         pull: pull(section),
         user: user(section).unwrap_or(defaults.user),
         network: network(section),
@@ -43,45 +41,78 @@ fn is_image(name: &str) -> bool {
     name.starts_with(|c: char| c.is_ascii_alphanumeric()) && name.chars().all(allowed)
 }
 
-fn connection(section: &Section<'_, '_>, defaults: &DockerBlock) -> (String, Option<DockerTls>) {
-    let tls = section.table("tls").and_then(|tls| {
-        let files = ["ca", "cert", "key"].map(|key| tls.required(key, "\"/absolute/path.pem\""));
-        check_absolute(
-            &tls,
-            files.iter().flatten().map(|file| At {
-                value: file.value.as_str(),
-                at: file.at,
-            }),
-        );
-        tls.close();
-        let [ca, cert, key] = files.map(|file| file.map(|file| file.value));
-        Some(DockerTls {
-            ca: ca?,
-            cert: cert?,
-            key: key?,
-        })
-    });
-    let Some(endpoint) = section.text("endpoint") else {
-        if section.place("tls").is_some() {
-            section
-                .source()
-                .problem(section.at(), "tls is for an endpoint with tcp://", ENDPOINTS);
+/// Where the daemon is, and how it is reached there.
+fn connection(section: &Section<'_, '_>, defaults: &DockerBlock) -> DockerBlock {
+    let tls = section.table("tls").and_then(tls_files);
+    let endpoint = section.text("endpoint");
+    let scheme = endpoint.as_ref().and_then(|endpoint| endpoint.value.split_once("://"));
+    let scheme = scheme.map_or("", |(scheme, _)| scheme);
+    for (table, wanted) in [("tls", "tcp"), ("ssh", "ssh")] {
+        if section.place(table).is_some() && scheme != wanted && (endpoint.is_none() || is_scheme(scheme)) {
+            let at = endpoint.as_ref().map_or(section.at(), |endpoint| endpoint.at);
+            let hint = if endpoint.is_none() {
+                ENDPOINTS.to_owned()
+            } else {
+                format!("remove the table {table}")
+            };
+            let message = format!("{table} is for an endpoint with {wanted}://");
+            section.source().problem(at, message, hint);
         }
-        return (defaults.endpoint.clone(), None);
+    }
+    let ssh = match (section.table("ssh"), &endpoint) {
+        (Some(table), Some(endpoint)) => {
+            let ssh = host(&endpoint.value).map(|(user, host, port, socket)| DockerSsh {
+                host: ssh::login(&table, host, port, user),
+                socket,
+            });
+            if ssh.is_some() {
+                table.close();
+            }
+            ssh.map(Box::new)
+        }
+        _ => None,
     };
-    check_endpoint(section, &endpoint);
-    (endpoint.value, tls)
+    if let Some(endpoint) = &endpoint {
+        check_endpoint(section, endpoint);
+    }
+    DockerBlock {
+        endpoint: endpoint.map_or_else(|| defaults.endpoint.clone(), |endpoint| endpoint.value),
+        tls,
+        ssh,
+        ..defaults.clone()
+    }
+}
+
+fn tls_files(tls: Section<'_, '_>) -> Option<DockerTls> {
+    let files = ["ca", "cert", "key"].map(|key| tls.required(key, "\"/absolute/path.pem\""));
+    let named = files.iter().flatten().map(|file| At {
+        value: file.value.as_str(),
+        at: file.at,
+    });
+    check_absolute(&tls, named);
+    tls.close();
+    let [ca, cert, key] = files.map(|file| file.map(|file| file.value));
+    Some(DockerTls {
+        ca: ca?,
+        cert: cert?,
+        key: key?,
+    })
+}
+
+fn is_scheme(scheme: &str) -> bool {
+    matches!(scheme, "unix" | "tcp" | "ssh")
 }
 
 fn check_endpoint(section: &Section<'_, '_>, endpoint: &At<String>) {
     let complain = |message: String, hint: &str| section.source().problem(endpoint.at, message, hint);
     let shown = &endpoint.value;
-    let has_tls = section.place("tls").is_some();
     match shown.split_once("://") {
-        Some(("unix", path)) if path.starts_with('/') && !has_tls => {}
-        Some(("ssh", host)) if !host.trim_matches('/').is_empty() && !has_tls => {}
-        Some(("unix" | "ssh", place)) if !place.is_empty() && has_tls => {
-            complain("tls is for an endpoint with tcp://".to_owned(), "remove the table tls");
+        Some(("unix", path)) if path.starts_with('/') => {}
+        Some(("ssh", _)) if host(shown).is_some() => {
+            if section.place("ssh").is_none() {
+                let message = format!("nothing says how to log in at '{shown}'");
+                complain(message, "add [executor.ssh] with known_hosts and identity_file");
+            }
         }
         Some(("tcp", place))
             if place
@@ -90,13 +121,36 @@ fn check_endpoint(section: &Section<'_, '_>, endpoint: &At<String>) {
         {
             let host = place.rsplit_once(':').map_or(place, |(host, _)| host);
             let is_near = matches!(host, "localhost" | "127.0.0.1" | "[::1]");
-            if !has_tls && !is_near {
+            if section.place("tls").is_none() && !is_near {
                 let message = format!("'{shown}' would be used without TLS, and whoever can reach it is root there");
                 complain(message, "add [executor.tls] with ca, cert and key, or use ssh://");
             }
         }
         _ => complain(format!("'{shown}' is not the endpoint of a daemon"), ENDPOINTS),
     }
+}
+
+/// User, host, port and socket of `ssh://user@host:port/socket`, of which the last two may be missing.
+fn host(endpoint: &str) -> Option<(String, String, u16, String)> {
+    let place = endpoint.strip_prefix("ssh://")?;
+    let (login, socket) = match place.find('/') {
+        Some(end) => place.split_at(end),
+        None => (place, ""),
+    };
+    let (user, host) = login.split_once('@')?;
+    let (host, port) = match host.rsplit_once(':') {
+        Some((host, port)) => (host, port.parse().ok().filter(|port| *port > 0)?),
+        None => (host, SshBlock::PORT),
+    };
+    let socket = match socket.trim_end_matches('/') {
+        "" => DockerBlock::SOCKET,
+        socket => socket,
+    };
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-' | '/');
+    (ssh::is_name(user) && ssh::is_name(host) && socket.chars().all(is_plain)).then(|| {
+        let socket = socket.to_owned();
+        (user.to_owned(), host.to_owned(), port, socket)
+    })
 }
 
 fn is_port(text: &str) -> bool {
@@ -198,6 +252,26 @@ mod tests {
             ("two", None),
         ] {
             assert_eq!(milli(text), wanted, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_host_is_found_in_an_endpoint() {
+        let found =
+            |endpoint| host(endpoint).map(|(user, host, port, socket)| format!("{user} {host} {port} {socket}"));
+        for (endpoint, wanted) in [
+            ("ssh://ci@build1", Some("ci build1 22 /var/run/docker.sock")),
+            ("ssh://ci@build1:2222/", Some("ci build1 2222 /var/run/docker.sock")),
+            (
+                "ssh://ci@10.0.0.1/run/user/5/podman.sock",
+                Some("ci 10.0.0.1 22 /run/user/5/podman.sock"),
+            ),
+            ("ssh://build1", None),
+            ("ssh://ci@build1:0", None),
+            ("ssh://ci@-oProxyCommand=x", None),
+            ("ssh://ci@build1/a b", None),
+        ] {
+            assert_eq!(found(endpoint).as_deref(), wanted, "{endpoint}");
         }
     }
 

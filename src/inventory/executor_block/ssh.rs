@@ -17,18 +17,29 @@ pub(super) fn read(section: &Section<'_, '_>) -> ExecutorBlock {
         .iter()
         .flat_map(|path| path.value.split(':').map(|value| At { value, at: path.at }));
     check_absolute(section, entries);
+    let host = host.map(|host| host.value).unwrap_or_default();
+    ExecutorBlock::Ssh(Box::new(SshBlock {
+        root: root(section, &user),
+        path: path.map_or_else(|| SshBlock::PATH.to_owned(), |path| path.value),
+        names: words::plain(names),
+        ..login(section, host, port(section), user)
+    }))
+}
+
+/// How to log in to a host that is named elsewhere: the keys of both sides, and what is passed through.
+pub(super) fn login(section: &Section<'_, '_>, host: String, port: u16, user: String) -> SshBlock {
     let block = SshBlock {
-        host: host.map(|host| host.value).unwrap_or_default(),
-        port: port(section),
+        host,
+        port,
         identity_file: file(section, "identity_file"),
         certificate_file: file(section, "certificate_file"),
         agent: file(section, "agent"),
         known_hosts: known_hosts(section),
         jump: jumps(section, &user),
         config: file(section, "config"),
-        root: root(section, &user),
-        path: path.map_or_else(|| SshBlock::PATH.to_owned(), |path| path.value),
-        names: words::plain(names),
+        root: String::new(),
+        path: SshBlock::PATH.to_owned(),
+        names: Vec::new(),
         user,
     };
     if block.identity_file.is_none() && block.agent.is_none() && block.config.is_none() {
@@ -38,7 +49,7 @@ pub(super) fn read(section: &Section<'_, '_>) -> ExecutorBlock {
             "write identity_file = \"/path/to/key\", or agent = \"/path/to/agent.sock\"",
         );
     }
-    ExecutorBlock::Ssh(Box::new(block))
+    block
 }
 
 fn known_hosts(section: &Section<'_, '_>) -> String {
@@ -119,7 +130,7 @@ fn jumps(section: &Section<'_, '_>, usual_user: &str) -> Vec<JumpHost> {
 }
 
 /// Whether it can stand in a configuration of ssh and mean nothing but itself.
-fn is_name(text: &str) -> bool {
+pub(super) fn is_name(text: &str) -> bool {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-' | ':');
     !text.is_empty() && !text.starts_with('-') && text.chars().all(is_plain)
 }

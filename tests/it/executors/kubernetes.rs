@@ -2,6 +2,7 @@
 
 pub mod cluster;
 mod hindrances;
+mod inside;
 mod outages;
-mod rights;
+pub mod rights;
 mod target;

@@ -15,7 +15,7 @@ use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 use proptest::prelude::*;
 
-use super::rig::{processes_of, sh};
+use super::rig::{is_root, processes_of, sh};
 use super::suite::{attempt, input};
 
 /// The shells, each with its name. What is missing is said and left out; CI has all of them.
@@ -357,8 +357,13 @@ fn a_timeout_and_a_cancel_end_the_whole_tree() {
     }
 }
 
-/// Waits until the file `out` begins with this, told by the kernel of its changes.
+/// Waits until the file `out` begins with this.
 fn wait_for_output(attempt: &Path, text: &[u8]) {
+    wait_for(attempt, "out", |bytes| bytes.starts_with(text));
+}
+
+/// Waits until a file of the attempt is as it should be, told by the kernel of its changes.
+fn wait_for(attempt: &Path, name: &str, is_so: impl Fn(&[u8]) -> bool) {
     use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
     let inotify = Inotify::init(InitFlags::IN_CLOEXEC).expect("watches");
     let above = attempt.parent().expect("has one");
@@ -369,7 +374,7 @@ fn wait_for_output(attempt: &Path, text: &[u8]) {
     {
         inotify.read_events().expect("hears");
     }
-    while !std::fs::read(attempt.join("out")).unwrap_or_default().starts_with(text) {
+    while !is_so(&std::fs::read(attempt.join(name)).unwrap_or_default()) {
         inotify.read_events().expect("hears");
     }
 }
@@ -404,6 +409,80 @@ fn those_who_stay_behind_are_ended_and_hold_nobody_up() {
         let end = place.run(&shell, &sh("(env -i setsid sleep 1003 &); echo done"));
         assert_eq!((end.report().exit_code, end.report().leftovers), (Some(0), 1), "{name}");
         assert_eq!(end.output, b"done\n", "{name}");
+    }
+}
+
+/// Goes on until there is a file `go`.
+const GOES_ON: &str = "echo begun; until [ -e go ]; do sleep 0.05; done; echo more";
+
+#[test]
+fn a_reader_that_only_waits_for_its_turn_loses_nothing() {
+    for (name, shell) in shells() {
+        let place = Place::new();
+        let start = sh(GOES_ON);
+        // A byte for each time that the supervisor looks for who is below the reader, which it does a second after the end.
+        let job = format!(
+            "grep() {{ case $3 in ')'*) printf x >>\"$cw_dir/looked\" ;; esac; command grep \"$@\"; }}\n{}",
+            place.job(&start).whole()
+        );
+        let child = Place::launch(&shell, &job);
+        let attempt = place.attempt(&start);
+        wait_for_output(&attempt, b"begun\n");
+        let reader = reader_of(&attempt.join("pipe"));
+        nix::sys::signal::kill(reader, Signal::SIGSTOP).expect("stops it");
+        std::fs::write(place.folder.path().join("work/go"), "").expect("writes");
+        // More than one look takes: the first one is over.
+        wait_for(&attempt, "looked", |looks| looks.len() >= 4);
+        nix::sys::signal::kill(reader, Signal::SIGCONT).expect("lets it go on");
+        let end = place.end(child, &start);
+        assert_eq!(String::from_utf8_lossy(&end.output), "begun\nmore\n", "{name}");
+        let report = end.report();
+        assert_eq!(
+            (report.exit_code, report.output_dropped, report.leftovers),
+            (Some(0), 0, 0),
+            "{name}"
+        );
+    }
+}
+
+/// The youngest process that reads this pipe as its input.
+fn reader_of(pipe: &Path) -> Pid {
+    use std::os::unix::fs::MetadataExt as _;
+    let pipe = std::fs::metadata(pipe).expect("is there").ino();
+    let numbers = std::fs::read_dir("/proc").expect("lists").flatten();
+    let numbers = numbers.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
+    let readers =
+        numbers.filter(|pid| std::fs::metadata(format!("/proc/{pid}/fd/0")).is_ok_and(|input| input.ino() == pipe));
+    Pid::from_raw(readers.max().expect("has a reader"))
+}
+
+#[test]
+fn one_out_of_reach_who_holds_the_output_holds_nobody_up() {
+    if !is_root() {
+        eprintln!("left out: holding the output out of reach, which only root can");
+        return;
+    }
+    for (name, shell) in shells() {
+        let place = Place::new();
+        for folder in ["", "work", "home", "tmp", "attempts"] {
+            let mode = std::fs::Permissions::from_mode(0o777);
+            std::fs::set_permissions(place.folder.path().join(folder), mode).expect("sets the mode");
+        }
+        let other = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"];
+        let start = sh(GOES_ON);
+        let child = Place::launch(&[&other[..], &shell].concat(), &place.job(&start).whole());
+        let attempt = place.attempt(&start);
+        wait_for_output(&attempt, b"begun\n");
+        let held = std::fs::OpenOptions::new().write(true).open(attempt.join("pipe"));
+        std::fs::write(place.folder.path().join("work/go"), "").expect("writes");
+        let end = place.end(child, &start);
+        drop(held.expect("opens"));
+        assert_eq!(String::from_utf8_lossy(&end.output), "begun\nmore\n", "{name}");
+        assert_eq!(
+            (end.report().exit_code, end.report().output_dropped),
+            (Some(0), 0),
+            "{name}"
+        );
     }
 }
 
@@ -650,4 +729,90 @@ fn of_what_comes_back_only_files_that_are_wanted_are_taken() {
     );
     // Cut off in the middle it is an error, not fewer files.
     assert!(collected(&tar[..700], ("work/", &globs), limit, scratch.path()).is_err());
+}
+
+/// A number that the work or a timer had may be a stranger's a moment later, most of all on a machine that counts to
+/// 32768 only.
+#[test]
+fn a_stranger_who_got_a_number_of_the_works_is_left_alone() {
+    let functions = concat!(env!("CARGO_MANIFEST_DIR"), "/src/executors/posix/supervise.sh");
+    for (name, shell) in shells() {
+        let mut stranger = Command::new("setsid")
+            .args(["sleep", "1000"])
+            .stdin(Stdio::null())
+            .spawn()
+            .expect("starts");
+        let script = format!(
+            ". {functions}\n\
+            read -r cw_me cw_rest </proc/self/stat\n\
+            cw_attempt=nobodys cw_session=$1\n\
+            cw_session_birth=another\n\
+            ! cw_find || echo \"of another session:$cw_found\"\n\
+            ! cw_is_child \"$1\" || echo 'a stranger is a child'\n\
+            sleep 1000 &\n\
+            cw_is_child $! && kill $! || echo 'a child is a stranger'\n\
+            cw_born \"$1\"\n\
+            cw_session_birth=$cw_birth\n\
+            cw_find || echo 'not found in its own session'\n\
+            echo \"$cw_found\""
+        );
+        let pid = stranger.id().to_string();
+        // Until it is in a session of its own.
+        let is_leader = || {
+            std::fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| {
+                let fields: Vec<&str> = stat.rsplit(") ").next().unwrap_or_default().split(' ').collect();
+                fields.get(3) == Some(&pid.as_str())
+            })
+        };
+        while !is_leader() {
+            std::thread::yield_now();
+        }
+        let said = Command::new(shell[0])
+            .args(&shell[1..])
+            .args(["-c", &script, "sh", &pid])
+            .output()
+            .expect("runs");
+        stranger.kill().expect("ends");
+        stranger.wait().expect("ends");
+        assert_eq!(String::from_utf8_lossy(&said.stdout).trim(), pid, "{name}: {said:?}");
+    }
+}
+
+/// Otherwise the supervisor would wait for the timer, and with it all that wait for the supervisor, until the step's time
+/// were over.
+#[test]
+fn a_timer_that_is_only_being_made_hears_that_all_is_over() {
+    let functions = concat!(env!("CARGO_MANIFEST_DIR"), "/src/executors/posix/supervise.sh");
+    for (name, shell) in shells() {
+        let place = tempfile::tempdir().expect("makes a folder");
+        let script = format!(
+            ". {functions}\n\
+            read -r cw_me cw_rest </proc/self/stat\n\
+            cw_dir={} cw_lost= cw_began=0 cw_fractions= cw_attempt=nobodys\n\
+            cw_born \"$cw_me\"\n\
+            cw_my_birth=$cw_birth\n\
+            mkfifo \"$cw_dir/events\"\n\
+            exec 4<>\"$cw_dir/events\"\n\
+            trap 'cw_term=1' TERM INT\n\
+            cw_turn=0\n\
+            while [ \"$cw_turn\" -lt 300 ]; do\n\
+            rm -f \"$cw_dir/over\"\n\
+            cw_timers=\n\
+            cw_later 1000000 timeout\n\
+            cw_end\n\
+            cw_turn=$((cw_turn + 1))\n\
+            done\n\
+            echo over",
+            place.path().display()
+        );
+        let said = place.path().join("said");
+        let file = std::fs::File::create(&said).expect("makes");
+        let ended = Command::new(shell[0])
+            .args(&shell[1..])
+            .args(["-c", &script])
+            .stdout(file)
+            .status();
+        assert!(ended.expect("runs").success(), "{name}");
+        assert_eq!(std::fs::read_to_string(&said).expect("reads"), "over\n", "{name}");
+    }
 }

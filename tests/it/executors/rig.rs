@@ -8,8 +8,8 @@ use std::time::Duration;
 use clawhand::domain::target::LocalBlock;
 use clawhand::domain::{AttemptId, Clock, ExecutionId, UnixMs};
 use clawhand::executors::{
-    AttemptState, Executor, ExitReport, Handle, Input, LocalExecutor, LocalSettings, ProcessLimits, StartAttempt,
-    Workspace,
+    AttemptState, Executor, ExecutorError, ExitReport, Handle, Input, LocalExecutor, LocalSettings, ProcessLimits,
+    StartAttempt, Workspace,
 };
 
 /// Longer than anything takes that works.
@@ -175,6 +175,29 @@ pub async fn until_printed(executor: &dyn Executor, handle: &Handle, text: &str)
             "ended before it printed {text:?}; it printed {printed:?}"
         );
         output.extend_from_slice(&seen.output);
+    }
+}
+
+/// Observes to the end as the engine does: what can't be reached now is asked again. Returns how often it was.
+pub async fn patiently(executor: &dyn Executor, handle: &Handle, output: &mut Vec<u8>) -> (ExitReport, u32) {
+    let mut unreached = 0;
+    let mut pause = tokio::time::interval(Duration::from_millis(200));
+    loop {
+        let seen = match executor.observe(handle, output.len() as u64, 1 << 20, LONG).await {
+            Ok(seen) => seen,
+            Err(ExecutorError::Unreachable(_)) => {
+                unreached += 1;
+                pause.tick().await;
+                continue;
+            }
+            Err(error) => panic!("{error}"),
+        };
+        output.extend_from_slice(&seen.output);
+        match seen.state {
+            AttemptState::Running => {}
+            AttemptState::Ended(report) => return (report, unreached),
+            other => panic!("ended as {other:?}, after {:?}", String::from_utf8_lossy(output)),
+        }
     }
 }
 

@@ -15,6 +15,9 @@ use nix::unistd::Pid;
 
 use super::rig::settings;
 
+/// Where a way to the host may begin, and nothing else that the tests speak to.
+pub const OTHER_ADDRESS: &str = "127.0.0.2";
+
 /// The login shells that there are users for.
 pub const SHELLS: [&str; 3] = ["dash", "bash", "busybox"];
 
@@ -41,6 +44,11 @@ pub struct Sshd {
 
 impl Sshd {
     pub fn start() -> Option<Self> {
+        Self::start_as(None)
+    }
+
+    /// On a host that gives itself this name: the server and what it starts see another one than everybody else.
+    pub fn start_as(name: Option<&str>) -> Option<Self> {
         let prepared = prepared()?;
         let folder = tempfile::tempdir().expect("makes a folder");
         // Users of the host make their folders below it.
@@ -52,7 +60,7 @@ impl Sshd {
         for name in ["host_key", "key", "other_key", "ca_key"] {
             make_key(&folder.path().join(name));
         }
-        let (server, port) = serve(folder.path());
+        let (server, port) = serve(folder.path(), name);
         let sshd = Self {
             folder,
             port,
@@ -66,7 +74,8 @@ impl Sshd {
     /// Writes the known hosts: this host on these ports.
     pub fn know(&self, ports: &[u16]) {
         let key = std::fs::read_to_string(self.folder.path().join("host_key.pub")).expect("reads");
-        let lines: String = ports.iter().map(|port| format!("[127.0.0.1]:{port} {key}")).collect();
+        let line = |port: &u16| format!("[127.0.0.1]:{port} {key}[{OTHER_ADDRESS}]:{port} {key}");
+        let lines: String = ports.iter().map(line).collect();
         std::fs::write(self.folder.path().join("known_hosts"), lines).expect("writes");
     }
 
@@ -75,7 +84,7 @@ impl Sshd {
         self.stop();
         std::fs::remove_file(self.folder.path().join("host_key")).expect("removes");
         make_key(&self.folder.path().join("host_key"));
-        (self.server, self.port) = serve(self.folder.path());
+        (self.server, self.port) = serve(self.folder.path(), None);
     }
 
     fn stop(&mut self) {
@@ -142,7 +151,7 @@ fn make_key(path: &Path) {
     assert!(made.expect("runs ssh-keygen").success());
 }
 
-fn serve(folder: &Path) -> (Child, u16) {
+fn serve(folder: &Path, name: Option<&str>) -> (Child, u16) {
     let free = TcpListener::bind("127.0.0.1:0").expect("binds");
     let port = free.local_addr().expect("has one").port();
     drop(free);
@@ -154,8 +163,15 @@ fn serve(folder: &Path) -> (Child, u16) {
     );
     std::fs::write(folder.join("sshd_config"), config).expect("writes");
     std::fs::set_permissions(folder.join("key.pub"), std::fs::Permissions::from_mode(0o644)).expect("sets the mode");
-    let mut server = Command::new("/usr/sbin/sshd")
-        .args(["-D", "-e", "-f"])
+    let mut server = Command::new("/usr/bin/unshare");
+    if let Some(name) = name {
+        // Each of the three executes the next, so the process stays the same.
+        server.args(["--uts", "/bin/sh", "-c", "hostname \"$0\" && exec \"$@\"", name]);
+    } else {
+        server = Command::new("/usr/bin/env");
+    }
+    let mut server = server
+        .args(["/usr/sbin/sshd", "-D", "-e", "-f"])
         .arg(folder.join("sshd_config"))
         .stdin(Stdio::null())
         .stderr(Stdio::piped())

@@ -34,13 +34,20 @@ impl State {
 
 pub struct Way {
     pub port: u16,
+    address: &'static str,
     state: Arc<State>,
 }
 
 impl Way {
     pub fn to(port: u16) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("binds");
+        Self::from("127.0.0.1", port)
+    }
+
+    /// The same from another address of this machine.
+    pub fn from(address: &'static str, port: u16) -> Self {
+        let listener = TcpListener::bind((address, 0)).expect("binds");
         let way = Self {
+            address,
             port: listener.local_addr().expect("has one").port(),
             state: Arc::new(State {
                 mode: Mutex::new(Mode::Open),
@@ -87,7 +94,7 @@ impl Drop for Way {
         self.cut();
         self.set(Mode::Over);
         // Wakes the one that waits for connections.
-        let _ = TcpStream::connect(("127.0.0.1", self.port));
+        let _ = TcpStream::connect((self.address, self.port));
     }
 }
 

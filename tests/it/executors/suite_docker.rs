@@ -43,10 +43,19 @@ impl Daemon {
         })
     }
 
+    /// The podman that is there beside it.
+    pub async fn find_podman() -> Option<Self> {
+        Self::connect_to("CLAWHAND_TEST_PODMAN")
+    }
+
     fn connect() -> Option<Self> {
-        let Some(endpoint) = said("CLAWHAND_TEST_DOCKER") else {
-            assert!(said("CI").is_none(), "CLAWHAND_TEST_DOCKER is not set");
-            eprintln!("left out: CLAWHAND_TEST_DOCKER is not set; tests/run.sh starts a daemon");
+        Self::connect_to("CLAWHAND_TEST_DOCKER")
+    }
+
+    fn connect_to(variable: &str) -> Option<Self> {
+        let Some(endpoint) = said(variable) else {
+            assert!(said("CI").is_none(), "{variable} is not set");
+            eprintln!("left out: {variable} is not set; tests/run.sh starts a daemon");
             return None;
         };
         let path = endpoint.strip_prefix("unix://").expect("a socket");
@@ -148,3 +157,10 @@ impl System for Daemon {
 }
 
 keeps_the_contract!(async { Daemon::find().await });
+
+/// The same API, made of other parts.
+mod podman {
+    use super::*;
+
+    keeps_the_contract!(async { Daemon::find_podman().await });
+}

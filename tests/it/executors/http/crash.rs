@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use clawhand::executors::{AttemptState, Executor, Handle};
 use serde_json::json;
 
-use super::api::{Api, Gate, Reply, fine};
+use super::api::{Api, Gate, Reply, Seen, fine};
 use super::stories::{jobs, plain};
 use super::{LONG, Rig, call, end_of, report};
 
@@ -202,13 +202,25 @@ async fn an_operation_that_is_gone_is_not_guessed() {
 }
 
 #[tokio::test]
-async fn cleaning_up_ends_what_is_under_way() {
-    let (api, _gate) = held().await;
+async fn a_target_ends_nothing_at_an_api_that_is_not_its_own() {
+    let working = |seen: &Seen, _: usize| match seen.method.as_str() {
+        "POST" => Reply::Json(202, json!({"id": 9})),
+        _ => Reply::Json(200, json!({"state": "running"})),
+    };
+    let api = Api::start(None, working).await;
+    let other = Api::start(None, working).await;
     let rig = Rig::new();
-    let executor = rig.executor(&plain(&api, OPERATIONS));
-    rig.start(&executor, &call("post", json!({}))).await;
-    api.until(1).await;
-    assert_eq!(executor.leftovers().await.expect("lists"), [rig.execution]);
-    executor.clean_up(rig.execution).await.expect("cleans up");
-    assert!(executor.leftovers().await.expect("lists").is_empty());
+    let first = rig.executor(&jobs(&api));
+    rig.start(&first, &call("job", json!({}))).await;
+    api.until(2).await;
+    drop(first);
+    let second = rig.executor(&jobs(&other));
+    second.clean_up(rig.execution).await.expect("cleans up");
+    assert_eq!(other.asked(), Vec::<String>::new());
+    assert!(
+        !api.asked().iter().any(|asked| asked.starts_with("DELETE")),
+        "{:?}",
+        api.asked()
+    );
+    assert_eq!(second.leftovers().await.expect("lists"), []);
 }

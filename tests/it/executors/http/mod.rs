@@ -126,13 +126,19 @@ impl Rig {
         found.files.into_iter().map(read).collect()
     }
 
-    /// All bytes of all files below the folder.
+    /// Where the notes of an execution are.
+    pub fn folder_of(&self, execution: ExecutionId) -> std::path::PathBuf {
+        self.data.path().join("http").join(execution.to_string())
+    }
+
+    /// The names and all bytes of all files below the folder.
     pub fn everything(&self) -> String {
         let mut all = String::new();
         let mut folders = vec![self.data.path().to_path_buf()];
         while let Some(folder) = folders.pop() {
             for entry in std::fs::read_dir(folder).expect("lists") {
                 let path = entry.expect("an entry").path();
+                all.push_str(&path.to_string_lossy());
                 match path.is_dir() {
                     true => folders.push(path),
                     false => all.push_str(&String::from_utf8_lossy(&std::fs::read(path).expect("reads"))),

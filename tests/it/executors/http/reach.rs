@@ -7,7 +7,8 @@ use clawhand::executors::{AttemptState, Executor};
 use serde_json::json;
 use tokio::net::TcpListener;
 
-use super::api::{Api, Clients, Gate, Reply, Trust, fine};
+use super::super::trust::{Clients, Trust};
+use super::api::{Api, Gate, Reply, fine};
 use super::stories::plain;
 use super::{Rig, block, call, end_of, report};
 

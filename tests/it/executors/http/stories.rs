@@ -267,54 +267,6 @@ async fn a_cancel_gives_up_a_request_and_says_what_is_not_known() {
 }
 
 #[tokio::test]
-async fn what_takes_too_long_is_timed_out() {
-    let api = Api::start(None, |seen, _| match seen.method.as_str() {
-        "POST" => Reply::Json(202, json!({"id": 1})),
-        "DELETE" => fine(),
-        _ => Reply::Json(200, json!({"state": "running"})),
-    })
-    .await;
-    let rig = Rig::new();
-    let block = jobs(&api);
-    let executor = rig.executor(&block);
-    let mut start = call("job", json!({}));
-    start.timeout = Duration::from_millis(300);
-    let handle = rig.start(&executor, &start).await;
-    let (_, state) = end_of(&executor, &handle).await;
-    let report = report(&state);
-    assert!(
-        report.timed_out && !report.cancelled && report.exit_code.is_none(),
-        "{report:?}"
-    );
-    assert!(api.asked().contains(&"DELETE /v1/jobs/1".to_owned()));
-}
-
-#[tokio::test]
-async fn starting_twice_asks_once() {
-    let gate = Gate::new();
-    let held = gate.clone();
-    let api = Api::start(None, move |_, _| Reply::After(held.clone(), Box::new(fine()))).await;
-    let rig = Rig::new();
-    let block = plain(&api, DEPLOY);
-    let executor = rig.executor(&block);
-    let start = call("deploy", json!({"app": "a", "version": "1"}));
-    let first = rig.start(&executor, &start).await;
-    api.until(1).await;
-    let second = rig.start(&executor, &start).await;
-    // Another process asks, too, while the first still drives it.
-    let other = rig.executor(&block);
-    let third = rig.start(&other, &start).await;
-    assert!(first == second && second == third);
-    gate.open();
-    let ended = end_of(&executor, &first).await;
-    assert_eq!(report(&ended.1).exit_code, Some(0));
-    assert_eq!(end_of(&other, &third).await, ended);
-    rig.start(&other, &start).await;
-    assert_eq!(end_of(&other, &third).await, ended);
-    assert_eq!(api.seen().len(), 1);
-}
-
-#[tokio::test]
 async fn large_and_binary_answers_are_kept_byte_for_byte() {
     const SIZE: usize = 100 * 1024 * 1024;
     let api = Api::start(None, |seen, _| match seen.target.as_str() {
@@ -360,36 +312,4 @@ async fn large_and_binary_answers_are_kept_byte_for_byte() {
         report.exec_error.as_deref(),
         Some("the API's answer is larger than 1048576 bytes")
     );
-}
-
-#[tokio::test]
-async fn a_log_is_bounded_and_read_from_any_place() {
-    let text = "line\n".repeat(5000);
-    let api = Api::start(None, move |_, _| {
-        Reply::Full(
-            200,
-            vec![("content-type", "text/plain".to_owned())],
-            text.clone().into_bytes(),
-        )
-    })
-    .await;
-    let rig = Rig::new();
-    let block = plain(&api, "");
-    let executor = rig.executor(&block);
-    let mut start = call("fill", json!({}));
-    start.max_output_bytes = 1000;
-    let handle = rig.start(&executor, &start).await;
-    let (log, state) = end_of(&executor, &handle).await;
-    assert!(log.len() < 1100 && log.contains("bytes of output left out"), "{log}");
-    assert!(report(&state).output_dropped > 10_000, "{state:?}");
-    let seen = executor.observe(&handle, 4, 3, Duration::ZERO).await.expect("observes");
-    assert_eq!(
-        (seen.output.as_ref(), seen.state),
-        (&log.as_bytes()[4..7], AttemptState::Running)
-    );
-    let seen = executor
-        .observe(&handle, log.len() as u64, 10, Duration::ZERO)
-        .await
-        .expect("observes");
-    assert_eq!(seen.state, state);
 }

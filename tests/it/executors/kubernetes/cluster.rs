@@ -1,15 +1,17 @@
 //! The cluster that tests/run.sh starts, or one that somebody names; a namespace in it for each test.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, LazyLock};
+use std::sync::{Arc, LazyLock, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use clawhand::domain::target::KubernetesBlock;
 use clawhand::domain::{Clock, ExecutionId, UnixMs};
 use clawhand::executors::{Executor, Handle, KubernetesExecutor, KubernetesPool};
+use k8s_openapi::api::authorization::v1::SubjectAccessReview;
 use k8s_openapi::api::batch::v1::Job;
-use k8s_openapi::api::core::v1::{Namespace, Pod, Secret, ServiceAccount};
+use k8s_openapi::api::core::v1::{Namespace, Node, NodeCondition, Pod, Secret, ServiceAccount};
 use kube::api::{AttachParams, DeleteParams, ListParams, PostParams};
 use kube::{Api, Client, ResourceExt as _};
 use serde_json::json;
@@ -22,13 +24,16 @@ use super::super::suite::System;
 /// Whoever ends a part of the cluster has it alone.
 static CLUSTER: LazyLock<Arc<RwLock<()>>> = LazyLock::new(Arc::default);
 
+/// The node of the cluster that tests/run.sh starts.
+pub const NODE: &str = "test-node";
+
 /// A namespace with Pod Security's level `restricted` enforced, thrown away at the end.
 pub struct InNamespace {
     pub client: Client,
     pub name: String,
     pub block: KubernetesBlock,
     scratch: tempfile::TempDir,
-    kubeconfig: PathBuf,
+    pub kubeconfig: PathBuf,
     shared: Option<OwnedRwLockReadGuard<()>>,
 }
 
@@ -44,6 +49,7 @@ pub async fn namespace() -> Option<InNamespace> {
 pub struct Breakable {
     pub namespace: InNamespace,
     folder: PathBuf,
+    ended: Mutex<BTreeSet<String>>,
     _alone: OwnedRwLockWriteGuard<()>,
 }
 
@@ -62,18 +68,40 @@ impl Breakable {
         Some(Self {
             namespace,
             folder: folder.into(),
+            ended: Mutex::default(),
             _alone: alone,
         })
     }
 
-    pub async fn stop(&self, part: &str) {
-        self.tell("stop", part);
+    /// `stop` asks a part to end, `kill` doesn't ask.
+    pub async fn end(&self, how: &str, part: &str) {
+        self.ended.lock().expect("no panic").insert(part.to_owned());
+        self.tell(how, part);
         self.until(part, false).await;
     }
 
     pub async fn start(&self, part: &str) {
         self.tell("start", part);
         self.until(part, true).await;
+        self.ended.lock().expect("no panic").remove(part);
+    }
+
+    /// Waits until the node takes pods.
+    pub async fn node_ready(&self) {
+        let nodes: Api<Node> = Api::all(self.namespace.client.clone());
+        let is_ready = |node: Option<&Node>| {
+            let status = node.and_then(|node| node.status.as_ref());
+            let conditions = status.and_then(|status| status.conditions.as_ref());
+            let is_tainted = node.is_some_and(|node| {
+                let taints = node.spec.iter().flat_map(|spec| spec.taints.iter().flatten());
+                taints.into_iter().any(|taint| taint.effect != "PreferNoSchedule")
+            });
+            let ready = |condition: &NodeCondition| condition.type_ == "Ready" && condition.status == "True";
+            !is_tainted && conditions.is_some_and(|conditions| conditions.iter().any(ready))
+        };
+        kube::runtime::wait::await_condition(nodes, NODE, is_ready)
+            .await
+            .expect("has a node");
     }
 
     fn tell(&self, order: &str, part: &str) {
@@ -84,6 +112,15 @@ impl Breakable {
         let mut ticks = tokio::time::interval(Duration::from_millis(50));
         while self.folder.join("run").join(part).exists() != is_there {
             ticks.tick().await;
+        }
+    }
+}
+
+impl Drop for Breakable {
+    fn drop(&mut self) {
+        // Whatever became of the test, the others need the cluster.
+        for part in self.ended.lock().expect("no panic").iter() {
+            self.tell("start", part);
         }
     }
 }
@@ -129,11 +166,17 @@ async fn make() -> Option<InNamespace> {
     })
 }
 
+/// A Debian with Python.
+pub fn python_image() -> String {
+    image("CLAWHAND_TEST_PYTHON_IMAGE", "clawhand-test/python:1")
+}
+
 fn image(variable: &str, default: &str) -> String {
     crate::executors::variable(variable).unwrap_or_else(|| default.to_owned())
 }
 
-async fn client(kubeconfig: &Path) -> Client {
+/// Who the kubeconfig names.
+pub async fn client(kubeconfig: &Path) -> Client {
     let kubeconfig = kube::config::Kubeconfig::read_from(kubeconfig).expect("reads the kubeconfig");
     let config = kube::Config::from_custom_kubeconfig(kubeconfig, &Default::default())
         .await
@@ -162,7 +205,7 @@ impl InNamespace {
         let account = serde_json::from_value(json!({"metadata": meta})).expect("an account");
         let accounts: Api<ServiceAccount> = Api::namespaced(self.client.clone(), &self.name);
         accounts.create(&post, &account).await.expect("makes an account");
-        let role = serde_json::from_value(json!({"metadata": meta, "rules": rules})).expect("a role");
+        let role = serde_json::from_value(json!({"metadata": meta, "rules": &rules})).expect("a role");
         let roles: Api<Role> = Api::namespaced(self.client.clone(), &self.name);
         roles.create(&post, &role).await.expect("makes a role");
         let binding = serde_json::from_value(json!({"metadata": meta,
@@ -173,12 +216,36 @@ impl InNamespace {
             .create(&post, &binding.expect("a binding"))
             .await
             .expect("binds the role");
+        self.until_allowed(name, &rules).await;
         let request = serde_json::from_value(json!({"spec": {"audiences": [], "expirationSeconds": 3600}}));
         let token = accounts
             .create_token_request(name, &post, &request.expect("a request"))
             .await
             .expect("a token");
         self.kubeconfig_with(name, &token.status.expect("has a status").token)
+    }
+
+    /// Returns once the cluster knows what it just was told: a role counts some moments after it is bound.
+    async fn until_allowed(&self, name: &str, rules: &serde_json::Value) {
+        let Some(rule) = rules.as_array().and_then(|rules| rules.last()) else {
+            return;
+        };
+        let resource = rule["resources"][0].as_str().expect("names a resource");
+        let (resource, subresource) = resource.split_once('/').unwrap_or((resource, ""));
+        let review = serde_json::from_value(json!({"spec": {
+            "user": format!("system:serviceaccount:{}:{name}", self.name),
+            "resourceAttributes": {"namespace": self.name, "group": rule["apiGroups"][0], "resource": resource,
+                "subresource": subresource, "verb": rule["verbs"][0]}}}));
+        let review: SubjectAccessReview = review.expect("a question");
+        let reviews: Api<SubjectAccessReview> = Api::all(self.client.clone());
+        let mut ticks = tokio::time::interval(Duration::from_millis(20));
+        loop {
+            ticks.tick().await;
+            let answer = reviews.create(&PostParams::default(), &review).await.expect("answers");
+            if answer.status.is_some_and(|status| status.allowed) {
+                return;
+            }
+        }
     }
 
     fn kubeconfig_with(&self, name: &str, token: &str) -> PathBuf {

@@ -9,7 +9,7 @@ use super::super::suite::{ALL, LONG, sh};
 use super::cluster::{self, InNamespace};
 
 /// The rules as they stand in the documentation.
-fn documented() -> Vec<Value> {
+pub fn documented() -> Vec<Value> {
     let docs = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/TARGETS.md")).expect("reads");
     let rules = docs.lines().filter_map(|line| {
         let rule = line.trim().strip_prefix("- {apiGroups: [")?;

@@ -2,16 +2,7 @@
 
 use std::time::Duration;
 
-use clawhand::executors::AttemptState;
-
 use super::{Run, System, attempt, is_signal, sh};
-
-/// Processes that get away as far as they can: in the background, in sessions of their own, forked twice with nothing
-/// of their parents' left open.
-const TREE: &str = "sleep 1000 & \
-    setsid sleep 1000 & \
-    (setsid sleep 1000 </dev/null >/dev/null 2>&1 &) ; \
-    sh -c 'sleep 1000 & wait' & ";
 
 pub async fn the_exit_code_is_exact(system: &dyn System) {
     let run = Run::new(system).await;
@@ -51,44 +42,6 @@ pub async fn a_signal_is_told(system: &dyn System) {
         assert!(is_signal(&report, signal), "{signal} gave {report:?}");
         assert!(!report.timed_out && !report.cancelled, "{signal} gave {report:?}");
     }
-    run.over(system).await;
-}
-
-pub async fn a_timeout_ends_all_of_it(system: &dyn System) {
-    let run = Run::new(system).await;
-    let mut start = sh(&format!("{TREE} echo begun; wait"));
-    start.timeout = Duration::from_secs(2);
-    let handle = run.start(&start).await;
-    let (output, report) = run.end_of(&handle).await;
-    assert_eq!(String::from_utf8_lossy(&output), "begun\n");
-    assert!(report.timed_out && !report.cancelled, "{report:?}");
-    assert_eq!(system.processes(&handle).await, Vec::<String>::new());
-    run.over(system).await;
-}
-
-pub async fn cancelling_ends_all_of_it(system: &dyn System) {
-    let run = Run::new(system).await;
-    let handle = run.start(&sh(&format!("{TREE} echo begun; wait"))).await;
-    run.until_printed(&handle, "begun").await;
-    run.cancel(&handle, Duration::from_secs(10)).await;
-    let (_, report) = run.end_of(&handle).await;
-    assert!(report.cancelled && !report.timed_out, "{report:?}");
-    assert_eq!(system.processes(&handle).await, Vec::<String>::new());
-    // Of what has ended nothing more can be ended, which is no error.
-    run.cancel(&handle, Duration::ZERO).await;
-    run.over(system).await;
-}
-
-pub async fn cancelled_while_it_starts_it_ends(system: &dyn System) {
-    let run = Run::new(system).await;
-    let handle = run.start(&sh("sleep 1000")).await;
-    run.cancel(&handle, Duration::from_secs(1)).await;
-    match super::super::rig::follow(&*run.executor, &handle).await.1 {
-        AttemptState::Ended(report) => assert!(report.cancelled, "{report:?}"),
-        AttemptState::NeverStarted(_) => {}
-        other => panic!("ended as {other:?}"),
-    }
-    assert_eq!(system.processes(&handle).await, Vec::<String>::new());
     run.over(system).await;
 }
 
