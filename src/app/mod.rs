@@ -21,6 +21,7 @@ use crate::domain::signing::SigningKey;
 use crate::domain::{Clock, ExecutionId};
 use crate::engine::{self, Engine, EngineSettings};
 use crate::executors::{Executor, ExecutorSettings, Executors, LocalSettings};
+use crate::gateway::socket::Surroundings;
 use crate::gateway::{Gateways, ReadSecret, Secret};
 use crate::inventory::Inventory;
 use crate::lifecycle::Lifecycle;
@@ -37,6 +38,8 @@ pub struct Home {
     pub inventory: Inventory,
     /// The time.
     pub clock: Clock,
+    /// Ends what is started here.
+    pub lifecycle: Lifecycle,
     blobs: Blobs,
     executors: Arc<Executors>,
     gateways: Gateways,
@@ -57,11 +60,12 @@ struct Folders {
 }
 
 impl Home {
-    /// Opens the installation, making its folders, key and database where they are missing.
+    /// Opens the installation, making its folders, key and database where they are missing. What it starts later on its own
+    /// account, such as a connection to a gateway, ends with `lifecycle`.
     ///
     /// # Errors
     /// When something of it can't be opened; the text names it and what to do.
-    pub async fn open(config: Config, environment: &Environment) -> anyhow::Result<Self> {
+    pub async fn open(config: Config, environment: &Environment, lifecycle: Lifecycle) -> anyhow::Result<Self> {
         let folders = make_folders(&config.data)?;
         let clock = system_clock();
         let store = open_store(&config).await?;
@@ -91,13 +95,14 @@ impl Home {
         });
         Ok(Self {
             signing: key_file::open(&config.data.join("secret.key"))?,
-            gateways: open_gateways(&config, &vault),
+            gateways: open_gateways(&config, &vault, &lifecycle),
             vault,
             executors: Arc::new(executors),
             config,
             store,
             inventory,
             clock,
+            lifecycle,
             blobs,
         })
     }
@@ -234,7 +239,7 @@ pub async fn open_store(config: &Config) -> anyhow::Result<Store> {
 
 /// The gateways, whose credentials are read once here, so that they are scrubbed before they are used. Whoever needs one
 /// that can't be read is told then.
-fn open_gateways(config: &Config, vault: &Vault) -> Gateways {
+fn open_gateways(config: &Config, vault: &Vault, lifecycle: &Lifecycle) -> Gateways {
     let vault = vault.clone();
     let secrets: ReadSecret = Arc::new(move |secret: &Secret| match secret {
         Secret::At(reference) => vault.read(reference).map_err(|error| error.to_string()),
@@ -249,7 +254,11 @@ fn open_gateways(config: &Config, vault: &Vault) -> Gateways {
             tracing::debug!(%error, "the credential of an OpenClaw gateway can't be read now");
         }
     }
-    Gateways::new(instances, &secrets)
+    let surroundings = Surroundings {
+        identity: Some(config.data.join("identity")),
+        ..Surroundings::new(lifecycle.tracker(), lifecycle.soft())
+    };
+    Gateways::new(instances, &secrets, &surroundings)
 }
 
 /// Reads the folder of targets.

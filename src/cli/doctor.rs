@@ -8,6 +8,7 @@ use crate::config::{Config, Environment};
 use crate::control::Control;
 use crate::control::contract::openclaw::OpenclawStatus;
 use crate::domain::{Actor, Refusal};
+use crate::lifecycle::Lifecycle;
 
 /// Arguments of `doctor`.
 #[derive(Debug, Args)]
@@ -56,7 +57,7 @@ pub(super) async fn execute(
         }
         Err(error) => Finding::bad("targets", format!("{error:#}")),
     });
-    match Home::open(config, environment).await {
+    match Home::open(config, environment, Lifecycle::new()).await {
         Ok(home) => findings.extend(of_home(&home).await),
         Err(error) => findings.push(Finding::bad("installation", format!("{error:#}"))),
     }

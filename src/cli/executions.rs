@@ -12,7 +12,6 @@ use crate::app::Home;
 use crate::control::Control;
 use crate::control::contract::{CancelExecution, ExecutionResult, GetResult, GetStatus, StateView, Status};
 use crate::domain::{Actor, ExecutionId, ExecutionState, Refusal};
-use crate::lifecycle::Lifecycle;
 use crate::redact::Clean;
 
 /// What to do with executions.
@@ -126,10 +125,9 @@ pub(super) async fn execute(command: ExecutionsCommand, home: &Home) -> anyhow::
 
 async fn logs(home: &Home, control: &Control, actor: &Actor, id: ExecutionId, wait: bool) -> anyhow::Result<u8> {
     if wait {
-        let lifecycle = Lifecycle::new();
-        home.start_listening(&lifecycle);
+        home.start_listening(&home.lifecycle);
         let followed = follow(control, actor, id, Follow { to_stderr: false }).await?;
-        lifecycle.stop();
+        home.lifecycle.stop();
         return Ok(followed.map_or_else(|refused| output::refusal(&refused), |()| exit::SUCCEEDED));
     }
     let mut cursor = None;

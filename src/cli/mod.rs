@@ -24,6 +24,7 @@ use clap::{Parser, Subcommand};
 
 use crate::app::{Home, Refused};
 use crate::config::{Config, Environment};
+use crate::lifecycle::Lifecycle;
 use crate::telemetry;
 
 /// The hand of a language model: intents come in over MCP, real work is done, structured results come back.
@@ -140,7 +141,7 @@ async fn dispatch(arguments: Arguments, environment: &Environment) -> anyhow::Re
         Command::Targets(targets::TargetsCommand::Check) => Ok(targets::check(&config)),
         Command::Doctor(arguments) => doctor::execute(&arguments, config, environment).await,
         command => {
-            let home = Home::open(config, environment).await?;
+            let home = Home::open(config, environment, Lifecycle::new()).await?;
             with_home(command, home).await
         }
     }

@@ -18,7 +18,6 @@ use crate::control::contract::{
 };
 use crate::domain::units::Span;
 use crate::domain::{Actor, ExecutionId, ExecutionState, Refusal};
-use crate::lifecycle::Lifecycle;
 use crate::redact::Clean;
 
 /// Arguments of `run`.
@@ -190,9 +189,9 @@ fn show_plan(plan: Option<&PlanView>) {
 
 /// Works on this one execution and follows it to its end. The first interrupt cancels it; a second leaves it alone.
 async fn drive(home: &Home, control: &Control, id: ExecutionId, form: Form) -> Result<ExecutionResult, Stop> {
-    let lifecycle = Lifecycle::new();
-    home.start_listening(&lifecycle);
-    home.start_worker(&lifecycle, Some(id));
+    let lifecycle = &home.lifecycle;
+    home.start_listening(lifecycle);
+    home.start_worker(lifecycle, Some(id));
     let actor = Actor::operator();
     let to_stderr = form == Form::Json;
     let interrupted = async {

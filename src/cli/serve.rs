@@ -4,7 +4,6 @@ use clap::{Args, ValueEnum};
 
 use super::exit;
 use crate::app::{Home, server};
-use crate::lifecycle::Lifecycle;
 
 /// How MCP is spoken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
@@ -41,18 +40,16 @@ pub(super) async fn execute(arguments: &ServeArguments, mut home: Home) -> anyho
         home.config.http.port = port;
     }
     home.config.http.legacy_sessions |= arguments.legacy_sessions;
-    let lifecycle = Lifecycle::new();
     match arguments.transport {
-        Transport::Http => server::over_http(&home, &lifecycle).await?,
-        Transport::Stdio => server::over_stdio(&home, &lifecycle).await?,
+        Transport::Http => server::over_http(&home, &home.lifecycle).await?,
+        Transport::Stdio => server::over_stdio(&home, &home.lifecycle).await?,
     }
     Ok(exit::SUCCEEDED)
 }
 
 pub(super) async fn worker(home: &Home) -> anyhow::Result<u8> {
-    let lifecycle = Lifecycle::new();
-    home.start_listening(&lifecycle);
-    home.start_worker(&lifecycle, None);
-    lifecycle.run().await?;
+    home.start_listening(&home.lifecycle);
+    home.start_worker(&home.lifecycle, None);
+    home.lifecycle.run().await?;
     Ok(exit::SUCCEEDED)
 }

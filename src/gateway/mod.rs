@@ -16,6 +16,7 @@ use std::sync::{Arc, OnceLock};
 
 pub use fault::{Fault, GatewayError};
 pub use instance::{Address, Credential, Fingerprint, Instance, Name, Secret};
+use socket::{Socket, Surroundings};
 
 /// Reads a secret now and sees to it that its value is scrubbed from whatever leaves. The error says where it should be.
 pub type ReadSecret = Arc<dyn Fn(&Secret) -> Result<String, String> + Send + Sync>;
@@ -29,18 +30,31 @@ pub struct Gateways(Arc<Vec<Gateway>>);
 pub struct Gateway(Arc<Shared>);
 
 struct Shared {
-    instance: Instance,
-    secrets: ReadSecret,
+    access: Arc<Access>,
     /// The connections over HTTP, or why there can be none.
     client: OnceLock<Result<reqwest::Client, String>>,
+    surroundings: Surroundings,
+    /// The connection over WebSocket.
+    socket: OnceLock<Socket>,
+}
+
+/// Where a gateway is and what opens it. Apart from the connections, so that the task of one doesn't keep its own handle
+/// alive.
+struct Access {
+    instance: Instance,
+    secrets: ReadSecret,
 }
 
 impl Gateways {
-    /// The gateways of these instances, whose names differ.
-    pub fn new(instances: Vec<Instance>, secrets: &ReadSecret) -> Self {
-        let gateways = instances
-            .into_iter()
-            .map(|instance| Gateway::new(instance, secrets.clone()));
+    /// The gateways of these instances, whose names differ, with connections in these surroundings.
+    pub fn new(instances: Vec<Instance>, secrets: &ReadSecret, surroundings: &Surroundings) -> Self {
+        let gateways = instances.into_iter().map(|instance| {
+            let access = Access {
+                instance,
+                secrets: secrets.clone(),
+            };
+            Gateway::new(access, surroundings.clone())
+        });
         Self(Arc::new(gateways.collect()))
     }
 
@@ -84,17 +98,24 @@ impl Gateways {
 }
 
 impl Gateway {
-    fn new(instance: Instance, secrets: ReadSecret) -> Self {
+    fn new(access: Access, surroundings: Surroundings) -> Self {
         Self(Arc::new(Shared {
-            instance,
-            secrets,
+            access: Arc::new(access),
             client: OnceLock::new(),
+            surroundings,
+            socket: OnceLock::new(),
         }))
     }
 
     /// What is configured about it.
     pub fn instance(&self) -> &Instance {
-        &self.0.instance
+        &self.0.access.instance
+    }
+
+    /// The connection over WebSocket, the same for everybody. It is made when the first one asks it for something.
+    pub fn socket(&self) -> &Socket {
+        let start = || Socket::start(self.0.access.clone(), self.0.surroundings.clone());
+        self.0.socket.get_or_init(start)
     }
 
     /// The token or the password, read now.
@@ -102,11 +123,17 @@ impl Gateway {
     /// # Errors
     /// When it can't be read; the text doesn't say where it should be, for that is the operator's business.
     pub fn credential(&self) -> Result<Option<String>, GatewayError> {
-        let Some(credential) = &self.instance().credential else {
+        self.0.access.credential()
+    }
+}
+
+impl Access {
+    fn credential(&self) -> Result<Option<String>, GatewayError> {
+        let Some(credential) = &self.instance.credential else {
             return Ok(None);
         };
-        let value = (self.0.secrets)(credential.secret()).map_err(|why| {
-            let instance = self.instance().name.as_str();
+        let value = (self.secrets)(credential.secret()).map_err(|why| {
+            let instance = self.instance.name.as_str();
             tracing::error!(instance, why, "the credential of an OpenClaw gateway can't be read");
             GatewayError::new(
                 Fault::Credential,

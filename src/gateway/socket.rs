@@ -24,7 +24,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::wire::{Hello, Method, Repeat};
-use super::{Fault, Gateway, GatewayError};
+use super::{Access, Fault, GatewayError};
 use calls::{Call, Calls};
 use dial::Dialer;
 use driver::{Command, Desk, Driver};
@@ -47,6 +47,19 @@ pub struct Surroundings {
     pub tracker: TaskTracker,
     /// Ends it.
     pub stop: CancellationToken,
+}
+
+impl Surroundings {
+    /// Without an identity, and with the usual patience.
+    pub fn new(tracker: TaskTracker, stop: CancellationToken) -> Self {
+        Self {
+            identity: None,
+            show_device: ShowDevice::WhenNeeded,
+            pace: Pace::default(),
+            tracker,
+            stop,
+        }
+    }
 }
 
 /// When a gateway is shown the identity of this device.
@@ -134,8 +147,8 @@ pub struct Socket {
 }
 
 impl Socket {
-    /// A connection to `gateway`, which is made when the first one asks for something.
-    pub fn start(gateway: &Gateway, surroundings: Surroundings) -> Self {
+    /// A connection to a gateway, which is made when the first one asks for something.
+    pub(super) fn start(access: Arc<Access>, surroundings: Surroundings) -> Self {
         let Surroundings {
             identity,
             show_device,
@@ -156,7 +169,7 @@ impl Socket {
             failure: None,
         };
         let dialer = Dialer {
-            gateway: gateway.clone(),
+            access,
             identity,
             show_device,
             pace,

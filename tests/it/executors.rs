@@ -24,7 +24,7 @@ mod suite_local;
 mod suite_scripted;
 mod suite_ssh;
 mod tree;
-mod trust;
+pub mod trust;
 
 /// What tests/run.sh says in this variable.
 pub fn variable(name: &str) -> Option<String> {

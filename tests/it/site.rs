@@ -232,7 +232,7 @@ async fn open(dir: &Path, base: &Base, now: &Arc<AtomicI64>, scripted: &Scripted
     ]);
     let now = now.clone();
     let clock = Clock::new(move || UnixMs(now.load(Ordering::SeqCst)));
-    let home = Home::open(config, &environment).await.expect("opens");
+    let home = Home::open(config, &environment, Lifecycle::new()).await.expect("opens");
     home.with(clock, Arc::new(scripted.clone()))
 }
 

@@ -96,7 +96,7 @@ impl Gateway {
     /// The connections over HTTP, made when they are needed first: reading the system's certificates takes longer than
     /// starting clawhand.
     fn client(&self) -> Result<&reqwest::Client, GatewayError> {
-        let made = self.0.client.get_or_init(|| client_for(&self.0.instance));
+        let made = self.0.client.get_or_init(|| client_for(self.instance()));
         made.as_ref().map_err(|why| {
             let instance = self.instance().name.as_str();
             tracing::error!(instance, why, "no connection to an OpenClaw gateway can be set up");

@@ -17,7 +17,7 @@ use tokio_tungstenite::{Connector, MaybeTlsStream, WebSocketStream, client_async
 use super::{Pace, ShowDevice, refusal};
 use crate::gateway::device::Device;
 use crate::gateway::wire::{Auth, Challenge, Client, Connect, Frame, Hello, PROTOCOL, Request, Scope};
-use crate::gateway::{Credential, Fault, Gateway, GatewayError, Secret, tls};
+use crate::gateway::{Access, Credential, Fault, GatewayError, Secret, tls};
 
 /// A gateway's end of a connection.
 pub(super) type Stream = WebSocketStream<MaybeTlsStream<TcpStream>>;
@@ -30,7 +30,7 @@ pub(super) struct Connection {
 
 /// Who calls a gateway, and how.
 pub(super) struct Dialer {
-    pub gateway: Gateway,
+    pub access: Arc<Access>,
     pub identity: Option<PathBuf>,
     pub show_device: ShowDevice,
     pub pace: Pace,
@@ -75,12 +75,12 @@ impl Dialer {
     }
 
     fn shows_device(&self) -> bool {
-        let needed = !self.gateway.instance().address.is_loopback() || self.instance_credential().is_none();
+        let needed = !self.access.instance.address.is_loopback() || self.instance_credential().is_none();
         self.identity.is_some() && (needed || self.show_device == ShowDevice::Always)
     }
 
     fn instance_credential(&self) -> Option<&Credential> {
-        self.gateway.instance().credential.as_ref()
+        self.access.instance.credential.as_ref()
     }
 
     async fn dial_with(&self, papers: Papers) -> Result<Connection, GatewayError> {
@@ -109,7 +109,7 @@ impl Dialer {
 
     /// A WebSocket on which nothing was said yet.
     async fn open(&self) -> Result<Stream, GatewayError> {
-        let address = &self.gateway.instance().address;
+        let address = &self.access.instance.address;
         let mut request = address
             .socket()
             .into_client_request()
@@ -134,7 +134,7 @@ impl Dialer {
     }
 
     fn tls(&self) -> Result<ClientConfig, GatewayError> {
-        let made = match self.gateway.instance().fingerprint {
+        let made = match self.access.instance.fingerprint {
             Some(fingerprint) => tls::pinned(fingerprint),
             None => ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
                 .with_safe_default_protocol_versions()
@@ -192,7 +192,7 @@ impl Dialer {
 
     fn connect(&self, auth: Option<Auth>) -> Connect {
         let mut scopes = vec![Scope::Read.as_str(), Scope::Write.as_str(), Scope::Approvals.as_str()];
-        if self.gateway.instance().admin {
+        if self.access.instance.admin {
             scopes.push(Scope::Admin.as_str());
         }
         Connect {
@@ -220,7 +220,7 @@ impl Dialer {
         if papers.own_token {
             return Ok(kept());
         }
-        let secret = self.gateway.credential()?;
+        let secret = self.access.credential()?;
         Ok(match (secret, self.instance_credential()) {
             (Some(secret), Some(Credential::Password(_))) => Some(Auth::Password(secret)),
             (Some(secret), _) => Some(Auth::Token(secret)),
@@ -240,18 +240,18 @@ impl Dialer {
 
     /// The token that this gateway gave the device. From here on it is scrubbed from whatever leaves.
     fn kept_token(&self, device: &Device) -> Option<String> {
-        let instance = self.gateway.instance();
+        let instance = &self.access.instance;
         let token = device.token(instance.name.as_str(), &instance.address.socket())?;
-        (self.gateway.0.secrets)(&Secret::Given(token)).ok()
+        (self.access.secrets)(&Secret::Given(token)).ok()
     }
 
     fn keep_token(&self, device: Option<&Device>, hello: &Hello) {
         let (Some(device), Some(token)) = (device, &hello.auth.device_token) else {
             return;
         };
-        let instance = self.gateway.instance();
+        let instance = &self.access.instance;
         let (name, address) = (instance.name.as_str(), instance.address.socket());
-        let _ = (self.gateway.0.secrets)(&Secret::Given(token.clone()));
+        let _ = (self.access.secrets)(&Secret::Given(token.clone()));
         if device.token(name, &address).as_ref() != Some(token)
             && let Err(why) = device.keep_token(name, &address, token)
         {
@@ -262,7 +262,7 @@ impl Dialer {
     /// A token of the device that the gateway doesn't know any more is of no use.
     fn refused(&self, error: &GatewayError, device: Option<&Device>) -> GatewayError {
         if let (Some(device), Some("AUTH_DEVICE_TOKEN_MISMATCH")) = (device, error.code.as_deref()) {
-            device.forget_token(self.gateway.instance().name.as_str());
+            device.forget_token(self.access.instance.name.as_str());
         }
         error.clone()
     }

@@ -117,7 +117,7 @@ impl Driver {
     /// Serves a connection until it goes; why it went.
     async fn serve(&mut self, connection: Connection) -> Option<GatewayError> {
         let desk = &mut self.desk;
-        let name = self.dialer.gateway.instance().name.as_str();
+        let name = self.dialer.access.instance.name.as_str();
         let hello = connection.hello.clone();
         tracing::info!(
             instance = name,
@@ -141,7 +141,7 @@ impl Driver {
 
     /// Takes note of an attempt that failed; how long to wait before the next one.
     fn failed(&mut self, error: GatewayError) -> Duration {
-        let name = self.dialer.gateway.instance().name.as_str();
+        let name = self.dialer.access.instance.name.as_str();
         if self.desk.failure.as_ref() != Some(&error) {
             tracing::warn!(
                 instance = name,

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use clawhand::app::Home;
 use clawhand::config::{Config, Environment};
+use clawhand::lifecycle::Lifecycle;
 use tokio::io::{AsyncBufRead, AsyncBufReadExt as _, AsyncWrite, AsyncWriteExt as _, BufReader, Lines};
 
 use super::*;
@@ -40,7 +41,7 @@ impl Lab {
             ..parsed
         };
         let environment = Environment::from_iter([("LAB_TOKEN".to_owned(), TOKEN.to_owned())]);
-        let home = Home::open(config, &environment).await.expect("opens");
+        let home = Home::open(config, &environment, Lifecycle::new()).await.expect("opens");
         Self {
             lab,
             prod,

@@ -7,9 +7,9 @@ use clawhand::gateway::{Fault, Gateways};
 use serde_json::json;
 
 use super::{ask, expect, fails, say};
-use crate::executors::http::api::{Clients, Trust};
+use crate::executors::trust::{Clients, Trust};
 use crate::gateway::scripted::http::Play;
-use crate::gateway::scripted::{LONG, Scripted, TOKEN, client, instance, secrets};
+use crate::gateway::scripted::{LONG, Scripted, TOKEN, client, instance, secrets, surroundings};
 
 #[tokio::test]
 async fn a_chat_says_who_asks_what_and_in_which_conversation() {
@@ -220,7 +220,7 @@ async fn instances_are_found_by_name_and_the_default_without() {
     let (first, second) = (Scripted::start().await, Scripted::start().await);
     let mut default = second.instance("prod");
     default.is_default = true;
-    let gateways = Gateways::new(vec![first.instance("lab"), default], &secrets());
+    let gateways = Gateways::new(vec![first.instance("lab"), default], &secrets(), &surroundings());
     for (name, scripted) in [(Some("lab"), &first), (Some("prod"), &second), (None, &second)] {
         let before = scripted.desk.chats().len();
         say(gateways.get(name).expect("there is"), "hi").await.expect("a reply");
@@ -232,7 +232,10 @@ async fn instances_are_found_by_name_and_the_default_without() {
         &Fault::UnknownInstance,
         "Unknown instance \"lba\". Available: lab, prod",
     );
-    let error = Gateways::new(Vec::new(), &secrets()).get(None).err().expect("none");
+    let error = Gateways::new(Vec::new(), &secrets(), &surroundings())
+        .get(None)
+        .err()
+        .expect("none");
     expect(&error, &Fault::UnknownInstance, "No OpenClaw instance is configured");
 }
 

@@ -9,11 +9,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clawhand::domain::target::SecretRef;
+use clawhand::gateway::socket::Surroundings;
 use clawhand::gateway::{Address, Credential, Gateway, Gateways, Instance, Name, ReadSecret, Secret};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use http::Desk;
 
@@ -99,8 +102,18 @@ pub fn instance(name: &str, url: &str) -> Instance {
 
 /// A client of one instance.
 pub fn client(instance: Instance) -> Gateway {
-    let gateways = Gateways::new(vec![instance], &secrets());
+    client_in(instance, &surroundings())
+}
+
+/// A client of one instance in these surroundings.
+pub fn client_in(instance: Instance, surroundings: &Surroundings) -> Gateway {
+    let gateways = Gateways::new(vec![instance], &secrets(), surroundings);
     gateways.get(None).expect("there is one").clone()
+}
+
+/// The usual ones, of a test alone.
+pub fn surroundings() -> Surroundings {
+    Surroundings::new(TaskTracker::new(), CancellationToken::new())
 }
 
 /// Knows `TOKEN`, and what was given.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clawhand::gateway::Instance;
-use clawhand::gateway::socket::{Pace, Room, ShowDevice, Socket, Surroundings};
+use clawhand::gateway::socket::{Pace, Room, Socket, Surroundings};
 use futures_util::{SinkExt as _, StreamExt as _};
 use rustls::ServerConfig;
 use rustls::pki_types::PrivateKeyDer;
@@ -22,7 +22,7 @@ use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::{LONG, client, instance};
+use super::{LONG, client_in, instance};
 
 /// Where the scripted gateway listens.
 pub struct Place {
@@ -260,18 +260,14 @@ pub struct Line {
 
 impl Line {
     pub fn to(instance: Instance, change: impl FnOnce(&mut Surroundings)) -> Self {
-        let gateway = client(instance);
         let (tracker, stop) = (TaskTracker::new(), CancellationToken::new());
         let mut surroundings = Surroundings {
-            identity: None,
-            show_device: ShowDevice::WhenNeeded,
             pace: pace(),
-            tracker: tracker.clone(),
-            stop: stop.clone(),
+            ..Surroundings::new(tracker.clone(), stop.clone())
         };
         change(&mut surroundings);
         Self {
-            socket: Socket::start(&gateway, surroundings),
+            socket: client_in(instance, &surroundings).socket().clone(),
             tracker,
             stop,
         }

@@ -1,8 +1,9 @@
 //! Requests and their replies while the connection lasts.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use clawhand::gateway::socket::State;
+use clawhand::gateway::socket::{State, Surroundings};
 use clawhand::gateway::wire::{
     self, AgentRun, AgentWait, ApprovalResolve, ChatMessageGet, Decision, IdempotencyKey, Nothing, SessionsDescribe,
     SessionsGet, SessionsList,
@@ -10,9 +11,11 @@ use clawhand::gateway::wire::{
 use clawhand::gateway::{Fault, GatewayError};
 use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite::Message;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
-use crate::gateway::scripted::LONG;
 use crate::gateway::scripted::socket::{Line, Peer, Place, hello, soon};
+use crate::gateway::scripted::{LONG, client_in};
 
 /// A connection that stands.
 async fn connected() -> (Place, Line, Peer) {
@@ -377,4 +380,22 @@ async fn a_program_that_stops_says_goodbye_and_answers_everybody() {
     assert_eq!(resolved.expect_err("stopped").fault, Fault::Lost);
     let after = soon(first_text(&line, "b")).await;
     assert_eq!(after.expect_err("stopped").fault, Fault::Cancelled);
+}
+
+#[tokio::test]
+async fn clones_share_one_connection_and_it_ends_with_the_last_of_them() {
+    let place = Place::new().await;
+    let tracker = TaskTracker::new();
+    let gateway = client_in(
+        place.instance(),
+        &Surroundings::new(tracker.clone(), CancellationToken::new()),
+    );
+    assert!(tracker.is_empty(), "nobody has asked for anything");
+    let other = gateway.clone();
+    let (first, _peer) = tokio::join!(gateway.socket().hello(LONG), place.greet());
+    let second = other.socket().hello(LONG).await.expect("a hello");
+    assert!(Arc::ptr_eq(&first.expect("a hello"), &second));
+    tracker.close();
+    drop((gateway, other));
+    soon(tracker.wait()).await;
 }
