@@ -95,7 +95,7 @@ impl Home {
         });
         Ok(Self {
             signing: key_file::open(&config.data.join("secret.key"))?,
-            gateways: open_gateways(&config, &vault, &lifecycle),
+            gateways: open_gateways(&config, &vault, &lifecycle, &clock),
             vault,
             executors: Arc::new(executors),
             config,
@@ -239,7 +239,7 @@ pub async fn open_store(config: &Config) -> anyhow::Result<Store> {
 
 /// The gateways, whose credentials are read once here, so that they are scrubbed before they are used. Whoever needs one
 /// that can't be read is told then.
-fn open_gateways(config: &Config, vault: &Vault, lifecycle: &Lifecycle) -> Gateways {
+fn open_gateways(config: &Config, vault: &Vault, lifecycle: &Lifecycle, clock: &Clock) -> Gateways {
     let vault = vault.clone();
     let secrets: ReadSecret = Arc::new(move |secret: &Secret| match secret {
         Secret::At(reference) => vault.read(reference).map_err(|error| error.to_string()),
@@ -256,6 +256,7 @@ fn open_gateways(config: &Config, vault: &Vault, lifecycle: &Lifecycle) -> Gatew
     }
     let surroundings = Surroundings {
         identity: Some(config.data.join("identity")),
+        cursors: u64::try_from(clock.now().0).unwrap_or_default(),
         ..Surroundings::new(lifecycle.tracker(), lifecycle.soft())
     };
     Gateways::new(instances, &secrets, &surroundings)

@@ -54,6 +54,9 @@ pub struct GatewayTable {
     /// Whether to ask for `operator.admin`.
     #[serde(default)]
     pub admin: bool,
+    /// Whether a caller that may talk to its agents may also answer their approvals.
+    #[serde(default)]
+    pub self_approval: bool,
     /// Whether callers may read where it is.
     #[serde(default)]
     pub show_url: bool,
@@ -76,6 +79,7 @@ impl GatewayTable {
             max_concurrent: None,
             default: false,
             admin: false,
+            self_approval: false,
             show_url: false,
             fingerprint: None,
         }
@@ -100,6 +104,7 @@ impl GatewayTable {
         }
         instance.is_default = self.default;
         instance.admin = self.admin;
+        instance.self_approval = self.self_approval;
         instance.show_url = self.show_url;
         instance.fingerprint = self.fingerprint;
         instance
@@ -291,6 +296,7 @@ fn listed_one(item: &Value) -> anyhow::Result<GatewayTable> {
         max_concurrent: count("max_concurrent")?.map(|max| u32::try_from(max).unwrap_or(u32::MAX)),
         default: flag("default")?,
         admin: flag("admin")?,
+        self_approval: flag("self_approval")?,
         show_url: flag("show_url")?,
         fingerprint: pin.map_err(anyhow::Error::msg)?,
         ..GatewayTable::new(name, url)

@@ -1,6 +1,7 @@
 //! The caller's contract: what each tool takes and gives, as in section 2 of the design. More fields may be added;
 //! none is renamed. The doc comments are the descriptions that models read in the schemas.
 
+pub mod conversations;
 pub mod openclaw;
 
 use std::collections::BTreeMap;

@@ -7,6 +7,7 @@
 mod approvals;
 mod cancel;
 pub mod contract;
+pub mod conversations;
 mod facts;
 pub mod links;
 mod listing;

@@ -23,16 +23,17 @@ const BYTES: usize = 16 << 20;
 /// How long a gateway may take to answer what is asked on a new connection.
 const CATCH_UP: Duration = Duration::from_secs(30);
 
-/// The events of one gateway. Cheap to clone.
-#[derive(Clone)]
+/// The events of one gateway. Cheap to clone; without one, the gateway is no longer followed.
+#[derive(Debug, Clone)]
 pub struct Feed {
     socket: Socket,
     log: Arc<Mutex<Log>>,
     /// The newest cursor.
     newest: watch::Receiver<u64>,
+    standing: watch::Receiver<Standing>,
 }
 
-/// An event with its place. Cursors begin at 1 and only grow.
+/// An event with its place. Cursors only grow.
 #[derive(Debug)]
 pub struct Entry {
     /// Its place.
@@ -61,7 +62,7 @@ pub struct Page {
     pub entries: Vec<Arc<Entry>>,
     /// What to ask with the next time.
     pub next_cursor: u64,
-    /// The oldest cursor that there is, if older ones were asked for and are gone.
+    /// The oldest cursor that there is, if older ones were asked for and are gone, or the cursor is none of this feed.
     pub oldest: Option<u64>,
 }
 
@@ -74,10 +75,23 @@ pub struct Open {
     pub lacks: Option<Scope>,
 }
 
-#[derive(Default)]
+/// Whether the gateway tells what happens there.
+#[derive(Debug, Clone)]
+enum Standing {
+    /// Not yet, or not any more.
+    Away,
+    /// It does, and what was open before is found.
+    Followed,
+    /// It doesn't want to.
+    Refused(GatewayError),
+}
+
+#[derive(Debug, Default)]
 struct Log {
     entries: VecDeque<(Arc<Entry>, usize)>,
     bytes: usize,
+    /// Cursors begin behind it.
+    begin: u64,
     last: u64,
 }
 
@@ -86,6 +100,7 @@ struct Writer {
     socket: Socket,
     log: Arc<Mutex<Log>>,
     newest: watch::Sender<u64>,
+    standing: watch::Sender<Standing>,
     seen: BTreeSet<(ApprovalKind, String)>,
     /// There was a connection before.
     interrupted: bool,
@@ -121,17 +136,20 @@ impl Entry {
 }
 
 impl Feed {
-    /// Follows a gateway from now on, and keeps its connection up.
-    pub fn start(socket: &Socket, tracker: &TaskTracker) -> Self {
+    /// Follows a gateway from now on, and keeps its connection up. Cursors begin behind `begin`: if that grows from one start
+    /// of the program to the next, a cursor from before is known as such.
+    pub fn start(socket: &Socket, tracker: &TaskTracker, begin: u64) -> Self {
         let subscription = socket.subscribe(|name| {
             name == "session.message" || name.starts_with("exec.approval.") || name.starts_with("plugin.approval.")
         });
-        let log = Arc::new(Mutex::new(Log::default()));
-        let (newest, watched) = watch::channel(0);
+        let log = Arc::new(Mutex::new(Log::beginning(begin)));
+        let (newest, watched) = watch::channel(begin);
+        let (standing, seen) = watch::channel(Standing::Away);
         let writer = Writer {
             socket: socket.clone(),
             log: log.clone(),
             newest,
+            standing,
             seen: BTreeSet::new(),
             interrupted: false,
         };
@@ -140,6 +158,24 @@ impl Feed {
             socket: socket.clone(),
             log,
             newest: watched,
+            standing: seen,
+        }
+    }
+
+    /// Waits for at most `limit` until the gateway tells what happens and what was open before is found.
+    ///
+    /// # Errors
+    /// When there is no connection and none can be made now, or the gateway doesn't tell.
+    pub async fn followed(&self, limit: Duration) -> Result<(), GatewayError> {
+        let deadline = Instant::now() + limit;
+        self.socket.hello(limit).await?;
+        let mut standing = self.standing.clone();
+        let known = standing.wait_for(|standing| !matches!(standing, Standing::Away));
+        let late = || GatewayError::new(Fault::NotReady, "the gateway did not say in time what happens there");
+        let known = timeout_at(deadline, known).await.map_err(|_| late())?;
+        match &*known.map_err(|_| late())? {
+            Standing::Refused(why) => Err(why.clone()),
+            Standing::Away | Standing::Followed => Ok(()),
         }
     }
 
@@ -180,6 +216,14 @@ impl Feed {
 }
 
 impl Log {
+    fn beginning(begin: u64) -> Self {
+        Self {
+            begin,
+            last: begin,
+            ..Self::default()
+        }
+    }
+
     fn add(&mut self, what: What, bytes: usize) -> u64 {
         self.last += 1;
         let cursor = self.last;
@@ -194,6 +238,9 @@ impl Log {
 
     fn page(&self, after: u64, session: Option<&str>, limit: usize) -> Page {
         let oldest = self.entries.front().map_or(self.last + 1, |(entry, _)| entry.cursor);
+        // Without a cursor, from the beginning. One from the future is another feed's, and so it begins anew, too.
+        let is_other = after > self.last;
+        let after = if after == 0 || is_other { self.begin } else { after };
         let behind = self.entries.iter().filter(|(entry, _)| entry.cursor > after);
         let mut wanted = behind.filter(|(entry, _)| entry.is_for(session));
         let entries: Vec<_> = wanted.by_ref().take(limit).map(|(entry, _)| entry.clone()).collect();
@@ -206,17 +253,25 @@ impl Log {
         Page {
             entries,
             next_cursor,
-            oldest: (after.saturating_add(1) < oldest).then_some(oldest),
+            oldest: (is_other || after.saturating_add(1) < oldest).then_some(oldest),
         }
     }
 }
 
 impl Writer {
     async fn run(mut self, mut subscription: Subscription) {
-        while let Some(notice) = subscription.next().await {
+        loop {
+            let notice = tokio::select! {
+                notice = subscription.next() => notice,
+                () = self.newest.closed() => None,
+            };
+            let Some(notice) = notice else { return };
             match notice {
                 Notice::Connected(hello) => self.connected(&hello).await,
-                Notice::Disconnected(_) => self.interrupted = true,
+                Notice::Disconnected(_) => {
+                    self.interrupted = true;
+                    self.standing.send_replace(Standing::Away);
+                }
                 Notice::Gap { missed } => {
                     self.add(What::Missing(Some(missed)), 0);
                     self.find_approvals().await;
@@ -231,12 +286,17 @@ impl Writer {
         if self.interrupted {
             self.add(What::Missing(None), 0);
         }
-        if let Err(why) = self.socket.call(&wire::SESSIONS_SUBSCRIBE, &Nothing {}, CATCH_UP).await {
-            tracing::warn!(why = why.message, "an OpenClaw gateway does not tell what happens");
-        }
+        let subscribed = self.socket.call(&wire::SESSIONS_SUBSCRIBE, &Nothing {}, CATCH_UP).await;
         if hello.may(Scope::Approvals) {
             self.find_approvals().await;
         }
+        self.standing.send_replace(match subscribed {
+            Ok(_) => Standing::Followed,
+            Err(why) => {
+                tracing::warn!(why = why.message, "an OpenClaw gateway does not tell what happens");
+                Standing::Refused(why)
+            }
+        });
     }
 
     async fn find_approvals(&mut self) {
@@ -329,8 +389,30 @@ mod tests {
             (vec![4], 5),
             "the rest was looked at"
         );
-        let page = log.page(9, None, 2);
-        assert_eq!((cursors(&page), page.next_cursor, page.oldest), (vec![], 9, None));
+        let page = log.page(5, None, 2);
+        assert_eq!((cursors(&page), page.next_cursor, page.oldest), (vec![], 5, None));
+    }
+
+    #[test]
+    fn a_cursor_of_another_feed_is_told_from_ones_own() {
+        let mut log = Log::beginning(1000);
+        let page = log.page(0, None, 10);
+        assert_eq!((cursors(&page), page.next_cursor, page.oldest), (vec![], 1000, None));
+        log.add(message("a"), 1);
+        log.add(message("a"), 1);
+        let page = log.page(0, None, 1);
+        assert_eq!(
+            (cursors(&page), page.next_cursor, page.oldest),
+            (vec![1001], 1001, None)
+        );
+        for other in [7, 999, 1003, u64::MAX] {
+            let page = log.page(other, None, 10);
+            assert_eq!(
+                (cursors(&page), page.next_cursor, page.oldest),
+                (vec![1001, 1002], 1002, Some(1001)),
+                "{other}"
+            );
+        }
     }
 
     #[test]

@@ -31,6 +31,8 @@ pub struct Instance {
     pub is_default: bool,
     /// Whether to ask it for the scope `operator.admin`.
     pub admin: bool,
+    /// Whether a caller that may talk to its agents may also answer their approvals.
+    pub self_approval: bool,
     /// Whether callers may read where it is.
     pub show_url: bool,
     /// The one certificate that it must show; without it the usual authorities decide.
@@ -50,6 +52,7 @@ impl Instance {
             max_concurrent: 3,
             is_default: false,
             admin: false,
+            self_approval: false,
             show_url: false,
             fingerprint: None,
         }

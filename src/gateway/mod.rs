@@ -15,6 +15,7 @@ pub mod wire;
 use std::sync::{Arc, OnceLock};
 
 pub use fault::{Fault, GatewayError};
+use feed::Feed;
 pub use instance::{Address, Credential, Fingerprint, Instance, Name, Secret};
 use socket::{Socket, Surroundings};
 
@@ -36,6 +37,8 @@ struct Shared {
     surroundings: Surroundings,
     /// The connection over WebSocket.
     socket: OnceLock<Socket>,
+    /// What happens there.
+    feed: OnceLock<Feed>,
 }
 
 /// Where a gateway is and what opens it. Apart from the connections, so that the task of one doesn't keep its own handle
@@ -104,6 +107,7 @@ impl Gateway {
             client: OnceLock::new(),
             surroundings,
             socket: OnceLock::new(),
+            feed: OnceLock::new(),
         }))
     }
 
@@ -116,6 +120,13 @@ impl Gateway {
     pub fn socket(&self) -> &Socket {
         let start = || Socket::start(self.0.access.clone(), self.0.surroundings.clone());
         self.0.socket.get_or_init(start)
+    }
+
+    /// What happens there, from the first time on that anybody asks for it. Keeps the connection up.
+    pub fn feed(&self) -> &Feed {
+        let Surroundings { tracker, cursors, .. } = &self.0.surroundings;
+        let start = || Feed::start(self.socket(), tracker, *cursors);
+        self.0.feed.get_or_init(start)
     }
 
     /// The token or the password, read now.

@@ -47,6 +47,9 @@ pub struct Surroundings {
     pub tracker: TaskTracker,
     /// Ends it.
     pub stop: CancellationToken,
+    /// Where the cursors of events begin. If it grows from one start of the program to the next, a cursor from before is
+    /// known as such.
+    pub cursors: u64,
 }
 
 impl Surroundings {
@@ -58,6 +61,7 @@ impl Surroundings {
             pace: Pace::default(),
             tracker,
             stop,
+            cursors: 0,
         }
     }
 }
@@ -155,6 +159,7 @@ impl Socket {
             pace,
             tracker,
             stop,
+            cursors: _,
         } = surroundings;
         let (commands, receiver) = mpsc::channel(COMMANDS);
         let (state, watched) = watch::channel(State::Idle);

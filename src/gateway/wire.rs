@@ -442,6 +442,17 @@ pub enum Decision {
     Deny,
 }
 
+impl Decision {
+    /// As the protocol writes it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::AllowOnce => "allow-once",
+            Self::AllowAlways => "allow-always",
+            Self::Deny => "deny",
+        }
+    }
+}
+
 /// A field that is read if it is what it should be, and passed over otherwise: one odd value mustn't cost the rest.
 pub(super) fn lenient<'de, D, T>(deserializer: D) -> Result<Option<T>, D::Error>
 where

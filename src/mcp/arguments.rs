@@ -10,8 +10,8 @@ use crate::redact::{Clean, Rules};
 
 /// The longest text in bytes that isn't the content of a file.
 const TEXT_MAX: usize = 64 * 1024;
-/// Fields that carry a file: as long as the request's body may be.
-const CONTENT: [&str; 2] = ["content", "content_base64"];
+/// Fields that carry a file or a message, which have bounds of their own: as long as the request's body may be.
+const CONTENT: [&str; 3] = ["content", "content_base64", "text"];
 
 /// Reads `arguments` as `T`, whose schema is `schema`.
 pub(super) fn read<T: DeserializeOwned>(schema: &JsonObject, arguments: JsonObject) -> Result<T, Clean<Refusal>> {
@@ -33,10 +33,20 @@ fn check(path: &str, schema: &Value, value: &mut Value) -> Result<(), Refusal> {
         Some("string") if value.is_string() => return check_text(path, schema, value),
         Some("integer") => {
             whole(value);
-            if value.is_u64() || (value.is_i64() && schema["minimum"].as_i64() != Some(0)) {
-                return Ok(());
+            let bound = |name| schema[name].as_i64();
+            match value.as_i64().or(value.as_u64().map(|_| i64::MAX)) {
+                Some(number)
+                    if bound("minimum").is_none_or(|least| number >= least)
+                        && bound("maximum").is_none_or(|most| number <= most) =>
+                {
+                    return Ok(());
+                }
+                _ => {}
             }
-            "a whole number that is not negative"
+            match (bound("minimum"), bound("maximum")) {
+                (Some(least), Some(most)) => return Err(out_of_range(path, least, most)),
+                _ => "a whole number that is not negative",
+            }
         }
         Some("boolean") if value.is_boolean() => return Ok(()),
         Some("object") if value.is_object() => {
@@ -54,6 +64,13 @@ fn check(path: &str, schema: &Value, value: &mut Value) -> Result<(), Refusal> {
         format!("field {path}: expected {expected}, got {}", kind(value)),
         "correct the field and call again",
     ))
+}
+
+fn out_of_range(path: &str, least: i64, most: i64) -> Refusal {
+    Refusal::invalid(
+        format!("field {path}: expected a whole number from {least} to {most}"),
+        "correct the field and call again",
+    )
 }
 
 fn check_object(path: &str, schema: &JsonObject, value: &mut Value) -> Result<(), Refusal> {

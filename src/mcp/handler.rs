@@ -15,6 +15,7 @@ use super::answer::{self, Called};
 use super::tools::{self, Call};
 use super::{executions, resources};
 use crate::control::Control;
+use crate::control::conversations::Conversations;
 use crate::domain::{Actor, Code, Refusal};
 
 /// What every client reads first.
@@ -27,7 +28,8 @@ Every refusal has a code, a message and a hint that says what to do.";
 
 /// What they read where there is a gateway.
 const ABOUT_OPENCLAW: &str = " openclaw_chat asks an OpenClaw agent and waits for its reply; openclaw_instances lists the \
-gateways and openclaw_status tells how one is.";
+gateways and openclaw_status tells how one is. conversations_list shows the conversations on its channels; read one with \
+messages_read, answer with messages_send, and follow with events_wait.";
 
 /// The client's name is kept for records; a longer one is cut.
 const CLIENT_MAX: usize = 100;
@@ -47,6 +49,7 @@ pub struct Handler(Arc<Shared>);
 
 struct Shared {
     control: Control,
+    conversations: Conversations,
     caller: Caller,
     tools: Vec<Tool>,
 }
@@ -56,6 +59,7 @@ impl Handler {
     pub fn new(control: Control, caller: Caller) -> Self {
         Self(Arc::new(Shared {
             tools: tools::offered(&control),
+            conversations: control.conversations(),
             control,
             caller,
         }))
@@ -137,6 +141,7 @@ impl ServerHandler for Handler {
         tracing::debug!(mcp.tool = %tool.name, actor.subject = %actor.subject, "tool called");
         tools::call(Call {
             control: &self.0.control,
+            conversations: &self.0.conversations,
             actor: &actor,
             tool,
             arguments: request.arguments.unwrap_or_default(),

@@ -1,6 +1,7 @@
 //! The door for models, as a client sees it: every revision of the protocol, who may come in, what a wrong call gets.
 
 mod chats;
+mod conversations;
 mod executions;
 mod limits;
 mod process;

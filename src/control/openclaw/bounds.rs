@@ -1,11 +1,15 @@
 //! What may be said to a gateway. The bounds and their words are those of openclaw-mcp 1.7.0.
 
+use std::ops::RangeInclusive;
+
 use crate::domain::Refusal;
 
 /// The longest message, in UTF-16 units: a character outside of the basic plane counts as two.
 const MESSAGE_MAX: usize = 100_000;
 /// The longest id.
 const ID_MAX: usize = 256;
+/// The longest name that a gateway gives: of a session, a message, an approval.
+const KEY_MAX: usize = 1024;
 
 /// Whether line breaks may be in a text. Tabs always may.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -15,17 +19,51 @@ enum Lines {
 }
 
 /// A message without the blanks around it.
-pub(super) fn message(text: &str) -> Result<&str, Refusal> {
+pub(in crate::control) fn message(text: &str) -> Result<&str, Refusal> {
     bounded("message", text, MESSAGE_MAX, Lines::Many)
 }
 
 /// An id without the blanks around it. A line break could not be sent in a header, so it is no part of one.
-pub(super) fn id<'a>(field: &str, text: Option<&'a str>) -> Result<Option<&'a str>, Refusal> {
+pub(in crate::control) fn id<'a>(field: &str, text: Option<&'a str>) -> Result<Option<&'a str>, Refusal> {
     text.map(|text| bounded(field, text, ID_MAX, Lines::One)).transpose()
 }
 
+/// A name that a gateway gave, without the blanks around it.
+pub(in crate::control) fn key<'a>(field: &str, text: &'a str) -> Result<&'a str, Refusal> {
+    bounded(field, text, KEY_MAX, Lines::One)
+}
+
+/// The same where there need not be one; blanks are none.
+pub(in crate::control) fn optional<'a>(field: &str, text: Option<&'a str>) -> Result<Option<&'a str>, Refusal> {
+    let text = text.filter(|text| !text.trim().is_empty());
+    text.map(|text| key(field, text)).transpose()
+}
+
+/// A text that is sent as it is, with the bounds of a message.
+pub(in crate::control) fn text(field: &str, text: &str) -> Result<(), Refusal> {
+    bounded(field, text, MESSAGE_MAX, Lines::Many).map(|_| ())
+}
+
+/// How many, or how long.
+pub(in crate::control) fn count(
+    field: &str,
+    said: Option<u64>,
+    allowed: RangeInclusive<usize>,
+    usual: usize,
+) -> Result<usize, Refusal> {
+    let Some(said) = said else { return Ok(usual) };
+    let fits = usize::try_from(said).ok().filter(|said| allowed.contains(said));
+    fits.ok_or_else(|| {
+        let (least, most) = (allowed.start(), allowed.end());
+        Refusal::invalid(
+            format!("field {field}: {said} is not within {least} to {most}"),
+            format!("write a number from {least} to {most} into {field}"),
+        )
+    })
+}
+
 /// A field that isn't a text.
-pub(super) fn no_text(field: &str) -> Refusal {
+pub(in crate::control) fn no_text(field: &str) -> Refusal {
     Refusal::invalid(
         format!("{field} must be a string"),
         format!("write a text into {field}"),

@@ -1,7 +1,7 @@
 //! Talking to OpenClaw gateways: who may, within which bounds, and what a failure means to a caller.
 
-mod bounds;
-mod refuse;
+pub(super) mod bounds;
+pub(super) mod refuse;
 
 use serde_json::Value;
 use tokio::sync::watch;

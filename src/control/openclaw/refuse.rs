@@ -4,7 +4,7 @@ use crate::domain::{Code, Refusal};
 use crate::gateway::{Fault, Gateway, GatewayError};
 
 /// No instance of this name.
-pub(super) fn unknown(error: GatewayError) -> Refusal {
+pub(in crate::control) fn unknown(error: GatewayError) -> Refusal {
     Refusal::new(
         Code::UnknownInstance,
         error.message,
@@ -13,7 +13,7 @@ pub(super) fn unknown(error: GatewayError) -> Refusal {
 }
 
 /// A refusal that keeps what the gateway itself said. Logged here, once.
-pub(super) fn failed(gateway: &Gateway, error: GatewayError) -> Refusal {
+pub(in crate::control) fn failed(gateway: &Gateway, error: GatewayError) -> Refusal {
     let instance = gateway.instance().name.as_str();
     tracing::warn!(instance, fault = ?error.fault, %error, "an OpenClaw gateway did not reply");
     let (code, hint) = meaning(&error);

@@ -121,6 +121,13 @@ pub struct SessionMessage {
     pub session: Option<SessionRow>,
 }
 
+impl SessionMessage {
+    /// The message's id in the session.
+    pub fn id(&self) -> Option<&str> {
+        self.message_id.as_deref().or_else(|| self.message.id())
+    }
+}
+
 /// The payload of `sessions.changed`.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(rename_all = "camelCase")]

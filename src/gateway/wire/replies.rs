@@ -181,6 +181,11 @@ impl Message {
             .map_or(&[], Vec::as_slice)
     }
 
+    /// The files that came with it on its channel.
+    pub fn media(&self) -> &[Value] {
+        self.own("media").and_then(Value::as_array).map_or(&[], Vec::as_slice)
+    }
+
     /// Its text: all of its parts that are texts, a line each.
     pub fn text(&self) -> Option<Cow<'_, str>> {
         let content = self.0.get("content")?;

@@ -1,14 +1,24 @@
 //! The tools, a file each: what a model reads about it, and its call.
 
+mod attachments_fetch;
 mod cancel_execution;
+mod conversation_get;
+pub(super) mod conversations;
+mod conversations_list;
+mod events_poll;
+mod events_wait;
 mod get_result;
 mod get_status;
 mod list_targets;
 mod list_tasks;
+mod messages_read;
+mod messages_send;
 mod openclaw;
 mod openclaw_chat;
 mod openclaw_instances;
 mod openclaw_status;
+mod permissions_list_open;
+mod permissions_respond;
 mod respond_to_approval;
 mod start_execution;
 mod submit_task;
@@ -23,13 +33,16 @@ use serde::de::DeserializeOwned;
 use super::answer::{self, Called};
 use super::{arguments, schema};
 use crate::control::Control;
+use crate::control::conversations::Conversations;
 use crate::domain::{Actor, Code, Refusal, Scope};
 use crate::redact::Clean;
+use conversations::Talk;
 pub(super) use get_result::with_links;
 
 /// One call of a tool.
 pub(super) struct Call<'a> {
     pub(super) control: &'a Control,
+    pub(super) conversations: &'a Conversations,
     pub(super) actor: &'a Actor,
     pub(super) tool: &'a Tool,
     pub(super) arguments: JsonObject,
@@ -43,6 +56,18 @@ impl Call<'_> {
     }
 }
 
+impl<'a> From<Call<'a>> for Talk<'a> {
+    fn from(call: Call<'a>) -> Self {
+        Self {
+            conversations: call.conversations,
+            actor: call.actor,
+            tool: call.tool,
+            arguments: call.arguments,
+            context: call.context,
+        }
+    }
+}
+
 /// The tools of an installation, in the order of their names. Without a gateway there is nothing to talk to.
 pub(super) fn offered(control: &Control) -> Vec<Tool> {
     let mut tools = all();
@@ -51,12 +76,12 @@ pub(super) fn offered(control: &Control) -> Vec<Tool> {
 }
 
 fn is_openclaw(name: &str) -> bool {
-    name.starts_with("openclaw_")
+    name.starts_with("openclaw_") || conversations::is_one(name)
 }
 
 /// Every tool, in the order of their names.
 fn all() -> Vec<Tool> {
-    vec![
+    let mut tools = vec![
         cancel_execution::tool(),
         get_result::tool(),
         get_status::tool(),
@@ -69,7 +94,10 @@ fn all() -> Vec<Tool> {
         start_execution::tool(),
         submit_task::tool(),
         upload_artifact::tool(),
-    ]
+    ];
+    tools.extend(conversations::all());
+    tools.sort_by(|a, b| a.name.cmp(&b.name));
+    tools
 }
 
 /// Whether `actor` may see the tool `name`. Who asked for an execution sees `respond_to_approval` too; that they may
@@ -78,6 +106,7 @@ pub(super) fn visible(name: &str, actor: &Actor) -> bool {
     match name {
         "list_targets" => true,
         "respond_to_approval" => actor.has(Scope::Tasks) || actor.has(Scope::Approve),
+        name if conversations::is_one(name) => conversations::visible(name, actor),
         name if is_openclaw(name) => actor.has(Scope::Openclaw),
         _ => actor.has(Scope::Tasks),
     }
@@ -96,6 +125,9 @@ pub(super) async fn call(call: Call<'_>) -> Called {
             },
         );
         return Ok(answer::refused(&answer::own(refusal)).into());
+    }
+    if conversations::is_one(name) {
+        return conversations::call(call.into()).await;
     }
     match name {
         "cancel_execution" => cancel_execution::call(call).await,
@@ -204,8 +236,8 @@ mod tests {
             all().iter().filter(|tool| visible(&tool.name, &actor)).count()
         };
         assert_eq!(seen(&[]), 1);
-        assert_eq!(seen(&[Scope::Approve]), 2);
+        assert_eq!(seen(&[Scope::Approve]), 4);
         assert_eq!(seen(&[Scope::Tasks]), 9);
-        assert_eq!(seen(&[Scope::Openclaw]), 4);
+        assert_eq!(seen(&[Scope::Openclaw]), 13);
     }
 }

@@ -39,7 +39,7 @@ async fn list(peer: &mut Peer, exec: Value) {
 }
 
 fn feed(line: &Line) -> Feed {
-    Feed::start(&line.socket, &TaskTracker::new())
+    Feed::start(&line.socket, &TaskTracker::new(), 0)
 }
 
 #[tokio::test]

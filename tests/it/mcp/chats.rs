@@ -80,10 +80,11 @@ async fn the_tools_are_there_for_those_who_may_and_where_there_is_a_gateway() {
         door.answer(MODERN, "tools/list", json!({})).await
     };
     let listed = list(&[Scope::Openclaw]).await;
-    assert_eq!(
-        names(&listed),
-        ["list_targets", "openclaw_chat", "openclaw_instances", "openclaw_status"]
-    );
+    let of_chats: Vec<_> = names(&listed)
+        .into_iter()
+        .filter(|name| name.contains("openclaw"))
+        .collect();
+    assert_eq!(of_chats, ["openclaw_chat", "openclaw_instances", "openclaw_status"]);
     assert_eq!(names(&list(&[Scope::Tasks]).await).len(), 9);
     let door = lab.door(&[Scope::Tasks]).await;
     let refused = door.call(MODERN, "openclaw_instances", json!({})).await;

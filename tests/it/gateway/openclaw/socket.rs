@@ -127,7 +127,7 @@ async fn a_device_is_paired_and_then_let_in_by_its_own_token() {
 async fn a_message_from_telegram_is_told_and_kept() {
     let Some(real) = one() else { return };
     let line = line(real.instance());
-    let feed = Feed::start(&line.socket, &TaskTracker::new());
+    let feed = Feed::start(&line.socket, &TaskTracker::new(), 0);
     line.socket.hello(PATIENT).await.expect("let in");
     // What is said before the subscription is answered may be missed, so it is asked for here, too.
     line.socket
@@ -249,7 +249,7 @@ async fn a_chat_that_is_aborted_ends() {
 async fn an_approval_is_listed_told_and_answered_with_the_scope_for_it() {
     let Some(real) = one() else { return };
     let admin = admin(&real);
-    let feed = Feed::start(&admin.socket, &TaskTracker::new());
+    let feed = Feed::start(&admin.socket, &TaskTracker::new(), 0);
     let tool = json!({ "name": "exec", "arguments": { "command": "uname -s" } });
     let key = fresh("exec");
     let session = format!("agent:main:{key}");
@@ -272,7 +272,7 @@ async fn an_approval_is_listed_told_and_answered_with_the_scope_for_it() {
     assert!(open.approvals.iter().any(|(_, one)| one.id == approval.id));
     // Another connection without the scope doesn't see it, and is told what it lacks.
     let other = line(real.instance());
-    let stranger = Feed::start(&other.socket, &TaskTracker::new());
+    let stranger = Feed::start(&other.socket, &TaskTracker::new(), 0);
     let open = stranger.open_approvals(PATIENT).await.expect("a list");
     assert_eq!(open.lacks, Some(Scope::Admin));
     assert!(open.approvals.iter().all(|(_, one)| one.id != approval.id), "{open:?}");

@@ -1,6 +1,7 @@
 //! A gateway of the tests' own: it listens on one port and does what a test's script says, byte for byte, so that it can
 //! also be slow, break off and lie.
 
+pub mod board;
 pub mod http;
 pub mod socket;
 

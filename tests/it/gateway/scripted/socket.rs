@@ -140,10 +140,15 @@ impl Peer {
         }
     }
 
-    /// The next request; `None` when the client is gone.
+    /// The next request, which must come soon; `None` when the client is gone.
     pub async fn next(&mut self) -> Option<Asked> {
+        soon(self.idle()).await
+    }
+
+    /// The next request, whenever it comes.
+    pub async fn idle(&mut self) -> Option<Asked> {
         loop {
-            match soon(self.socket.next()).await {
+            match self.socket.next().await {
                 Some(Ok(Message::Text(text))) => {
                     let frame: Value = serde_json::from_str(&text).expect("JSON");
                     assert_eq!(frame["type"], "req", "{frame}");

@@ -1,0 +1,156 @@
+//! What happens at a gateway: told from a cursor on, or waited for.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tokio::time::Instant;
+
+use super::super::contract::conversations::{
+    ApprovalNews, ConversationEvent, EventCame, EventGap, EventPage, EventsPoll, EventsWait,
+};
+use super::super::openclaw::bounds;
+use super::super::{Answer, require};
+use super::{AGAIN, Conversations, conversation, failed};
+use crate::domain::{Actor, Refusal, Scope};
+use crate::gateway::Gateway;
+use crate::gateway::feed::{Entry, Page, What};
+use crate::gateway::wire::{Approval, ApprovalKind, SessionMessage};
+
+/// How long a connection that isn't there yet is waited for.
+const CONNECTED: Duration = Duration::from_secs(20);
+
+impl Conversations {
+    /// The events behind a cursor.
+    pub async fn poll(&self, actor: &Actor, arguments: EventsPoll) -> Answer {
+        self.answer(self.polled(actor, &arguments).await)
+    }
+
+    async fn polled(&self, actor: &Actor, arguments: &EventsPoll) -> Result<EventPage, Refusal> {
+        require(actor, Scope::Openclaw)?;
+        let limit = bounds::count("limit", arguments.limit, 1..=200, 20)?;
+        let session = bounds::optional("session_key", arguments.session_key.as_deref())?;
+        let after = arguments.after_cursor.unwrap_or(0);
+        let gateway = self.gateway(arguments.instance.as_deref())?;
+        let mut page = gateway.feed().page(after, session, limit);
+        if page.entries.is_empty() {
+            // Nothing is only an answer of a gateway that is followed.
+            followed(gateway, CONNECTED).await?;
+            page = gateway.feed().page(after, session, limit);
+        }
+        let raw = arguments.raw.unwrap_or(false);
+        Ok(EventPage {
+            events: page.entries.iter().map(|entry| shown(entry, raw)).collect(),
+            next_cursor: page.next_cursor,
+            gap: gap(after, &page),
+        })
+    }
+
+    /// The next event behind a cursor, when it comes. Dropping the future ends the waiting.
+    pub async fn wait(&self, actor: &Actor, arguments: EventsWait) -> Answer {
+        self.answer(self.waited(actor, &arguments).await)
+    }
+
+    async fn waited(&self, actor: &Actor, arguments: &EventsWait) -> Result<EventCame, Refusal> {
+        require(actor, Scope::Openclaw)?;
+        let timeout = bounds::count("timeout_ms", arguments.timeout_ms, 1..=300_000, 30_000)?;
+        let session = bounds::optional("session_key", arguments.session_key.as_deref())?;
+        let after = arguments.after_cursor.unwrap_or(0);
+        let gateway = self.gateway(arguments.instance.as_deref())?;
+        let until = Instant::now() + Duration::from_millis(timeout as u64);
+        let mut page = gateway.feed().page(after, session, 1);
+        if page.entries.is_empty() && page.oldest.is_none() {
+            followed(gateway, CONNECTED).await?;
+            page = gateway.feed().next(after, session, until - Instant::now()).await;
+        }
+        let raw = arguments.raw.unwrap_or(false);
+        let event = page.entries.first().map(|entry| shown(entry, raw));
+        Ok(EventCame {
+            next_cursor: event.as_ref().map_or(page.next_cursor, |event| event.cursor),
+            event,
+            gap: gap(after, &page),
+        })
+    }
+}
+
+async fn followed(gateway: &Gateway, limit: Duration) -> Result<(), Refusal> {
+    let followed = gateway.feed().followed(limit).await;
+    followed.map_err(|error| failed(gateway, error, AGAIN))
+}
+
+fn gap(after: u64, page: &Page) -> Option<EventGap> {
+    page.oldest.map(|oldest| EventGap {
+        requested_after_cursor: after,
+        oldest_available_cursor: oldest,
+    })
+}
+
+/// An event as callers see it: not the session's row, and what the gateway said only for those who ask for it.
+pub(super) fn shown(entry: &Entry, raw: bool) -> ConversationEvent {
+    let event = ConversationEvent {
+        cursor: entry.cursor,
+        kind: entry.kind().to_owned(),
+        session_key: entry.session_key().map(str::to_owned),
+        ..ConversationEvent::default()
+    };
+    match &entry.what {
+        What::Message(message) => ConversationEvent {
+            conversation: message.session.as_ref().and_then(|row| {
+                let mut conversation = conversation(row)?;
+                conversation.session_key.clone_from(&message.session_key);
+                (conversation.derived_title, conversation.last_message_preview) = (None, None);
+                Some(conversation)
+            }),
+            message_id: message.id().map(str::to_owned),
+            message_seq: message.message_seq.or_else(|| message.message.seq()),
+            role: message.message.role().map(str::to_owned),
+            text: message.message.text().map(std::borrow::Cow::into_owned),
+            raw: raw.then(|| raw_of_message(message)),
+            ..event
+        },
+        What::Requested(kind, approval) => ConversationEvent {
+            approval: Some(news(*kind, approval)),
+            raw: raw.then(|| serde_json::to_value(approval).unwrap_or_default()),
+            ..event
+        },
+        What::Resolved(kind, resolved) => ConversationEvent {
+            approval: Some(ApprovalNews {
+                kind: kind.as_str().to_owned(),
+                id: resolved.id.clone(),
+                decision: resolved.decision.clone(),
+                resolved_by: resolved.resolved_by.clone(),
+                ..ApprovalNews::default()
+            }),
+            raw: raw.then(|| json!({ "id": resolved.id, "decision": resolved.decision, "request": resolved.request })),
+            ..event
+        },
+        What::Missing(missed) => ConversationEvent {
+            missed: *missed,
+            ..event
+        },
+    }
+}
+
+fn news(kind: ApprovalKind, approval: &Approval) -> ApprovalNews {
+    let asked = |name| approval.asked(name).map(str::to_owned);
+    let decisions = approval.allowed().into_iter();
+    ApprovalNews {
+        kind: kind.as_str().to_owned(),
+        id: approval.id.clone(),
+        command: asked("command"),
+        title: asked("title"),
+        decisions: decisions.map(|decision| decision.as_str().to_owned()).collect(),
+        expires_at_ms: Some(approval.expires_at_ms),
+        ..ApprovalNews::default()
+    }
+}
+
+fn raw_of_message(message: &SessionMessage) -> Value {
+    json!({
+        "sessionKey": message.session_key,
+        "agentId": message.agent_id,
+        "messageId": message.message_id,
+        "messageSeq": message.message_seq,
+        "senderIsOwner": message.sender_is_owner,
+        "message": message.message,
+    })
+}

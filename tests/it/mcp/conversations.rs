@@ -1,0 +1,239 @@
+//! The tools for conversations, as a client sees them: names and words are those of `openclaw mcp serve` 2026.9.6, and what
+//! that one hides or loses is told.
+
+mod bad;
+mod events;
+mod messages;
+mod permissions;
+
+use clawhand::app::Home;
+use clawhand::config::{Config, Environment};
+use clawhand::lifecycle::Lifecycle;
+
+use super::*;
+use crate::gateway::scripted::TOKEN;
+use crate::gateway::scripted::board::Board;
+
+/// An installation with the instance `lab`, which is the default, and `other`.
+struct Lab {
+    lab: Board,
+    other: Board,
+    control: Control,
+    lifecycle: Lifecycle,
+    _folder: tempfile::TempDir,
+}
+
+impl Drop for Lab {
+    fn drop(&mut self) {
+        self.lifecycle.stop();
+    }
+}
+
+impl Lab {
+    async fn new() -> Self {
+        Self::with("").await
+    }
+
+    /// With more keys in the table of `lab`.
+    async fn with(more: &str) -> Self {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let (lab, other) = (Board::start().await, Board::start().await);
+        let tables = format!(
+            "[[gateway]]\nname = \"lab\"\nurl = \"{}\"\ntoken = {{ env = \"LAB_TOKEN\" }}\n{more}\n\
+             [[gateway]]\nname = \"other\"\nurl = \"{}\"\ntoken = {{ env = \"LAB_TOKEN\" }}\n",
+            lab.url(),
+            other.url()
+        );
+        let folder = tempfile::tempdir().expect("a folder");
+        let parsed: Config = toml::from_str(&tables).expect("parses");
+        std::fs::create_dir(folder.path().join("targets")).expect("made");
+        let config = Config {
+            data: folder.path().join("data"),
+            targets: folder.path().join("targets"),
+            ..parsed
+        };
+        let environment = Environment::from_iter([("LAB_TOKEN".to_owned(), TOKEN.to_owned())]);
+        let lifecycle = Lifecycle::new();
+        let home = Home::open(config, &environment, lifecycle.clone())
+            .await
+            .expect("opens");
+        Self {
+            lab,
+            other,
+            control: home.control(None),
+            lifecycle,
+            _folder: folder,
+        }
+    }
+
+    async fn door(&self, scopes: &[Scope]) -> Door {
+        Door::before(self.control.clone(), HttpSettings::default(), Some(caller(scopes))).await
+    }
+
+    /// The door of those who may talk.
+    async fn open(&self) -> Door {
+        self.door(&[Scope::Openclaw]).await
+    }
+}
+
+/// The structured content and the text of an answer that is no refusal.
+async fn done(door: &Door, tool: &str, arguments: Value) -> (Value, String) {
+    let answer = door.call(MODERN, tool, arguments).await;
+    assert_eq!(answer["result"]["isError"], false, "{tool}: {answer}");
+    let text = answer["result"]["content"][0]["text"].as_str().expect("a text");
+    (answer["result"]["structuredContent"].clone(), text.to_owned())
+}
+
+/// The refusal: its code, and its message, which the text is, too.
+async fn refused(door: &Door, tool: &str, arguments: Value) -> (String, String) {
+    let answer = door.call(MODERN, tool, arguments).await;
+    assert_eq!(answer["result"]["isError"], true, "{tool}: {answer}");
+    let content = &answer["result"]["structuredContent"];
+    let text = |value: &Value| value.as_str().expect("a text").to_owned();
+    assert_eq!(content["message"], answer["result"]["content"][0]["text"], "{answer}");
+    assert!(!text(&content["hint"]).is_empty(), "{answer}");
+    (text(&content["code"]), text(&content["message"]))
+}
+
+#[tokio::test]
+async fn the_tools_take_what_they_took() {
+    let lab = Lab::new().await;
+    let door = lab.open().await;
+    let listed = door.answer(MODERN, "tools/list", json!({})).await;
+    let tools = listed["result"]["tools"].as_array().expect("tools");
+    for (name, takes, required, reads) in [
+        (
+            "conversations_list",
+            "channel includeDerivedTitles includeLastMessage instance limit search",
+            json!(null),
+            true,
+        ),
+        ("conversation_get", "instance session_key", json!(["session_key"]), true),
+        (
+            "messages_read",
+            "instance limit session_key",
+            json!(["session_key"]),
+            true,
+        ),
+        (
+            "attachments_fetch",
+            "instance limit message_id session_key",
+            json!(["session_key", "message_id"]),
+            true,
+        ),
+        (
+            "events_poll",
+            "after_cursor instance limit raw session_key",
+            json!(null),
+            true,
+        ),
+        (
+            "events_wait",
+            "after_cursor instance raw session_key timeout_ms",
+            json!(null),
+            true,
+        ),
+        (
+            "messages_send",
+            "idempotency_key instance session_key text",
+            json!(["session_key", "text"]),
+            false,
+        ),
+        ("permissions_list_open", "instance session_key", json!(null), true),
+        (
+            "permissions_respond",
+            "decision id instance kind",
+            json!(["kind", "id", "decision"]),
+            false,
+        ),
+    ] {
+        let tool = tools.iter().find(|tool| tool["name"] == name).expect(name);
+        let schema = &tool["inputSchema"];
+        let mut properties: Vec<&str> = schema["properties"]
+            .as_object()
+            .expect("fields")
+            .keys()
+            .map(String::as_str)
+            .collect();
+        properties.sort_unstable();
+        assert_eq!(
+            (properties.join(" "), &schema["required"]),
+            (takes.to_owned(), &required),
+            "{name}"
+        );
+        assert_eq!(
+            schema["additionalProperties"],
+            Value::Null,
+            "{name}: what is unknown is ignored"
+        );
+        assert!(tool["outputSchema"].is_object() && tool["title"].is_string(), "{name}");
+        assert_eq!(tool["annotations"]["readOnlyHint"], reads, "{name}");
+        assert_eq!(tool["annotations"]["openWorldHint"], true, "{name}");
+    }
+    let schema = |name: &str, field: &str| {
+        let tool = tools.iter().find(|tool| tool["name"] == name).expect(name);
+        tool["inputSchema"]["properties"][field].clone()
+    };
+    for (name, field, least, most) in [
+        ("conversations_list", "limit", 1, 500),
+        ("messages_read", "limit", 1, 200),
+        ("attachments_fetch", "limit", 1, 200),
+        ("events_poll", "limit", 1, 200),
+        ("events_wait", "timeout_ms", 1, 300_000),
+    ] {
+        let schema = schema(name, field);
+        assert_eq!(
+            (&schema["minimum"], &schema["maximum"]),
+            (&json!(least), &json!(most)),
+            "{name}"
+        );
+    }
+    assert_eq!(schema("permissions_respond", "kind")["enum"], json!(["exec", "plugin"]));
+    let decisions = json!(["allow-once", "allow-always", "deny"]);
+    assert_eq!(schema("permissions_respond", "decision")["enum"], decisions);
+}
+
+#[tokio::test]
+async fn they_are_for_those_who_may_talk_and_approvals_for_those_who_answer() {
+    let lab = Lab::new().await;
+    let list = async |scopes: &[Scope]| {
+        let listed = lab.door(scopes).await.answer(MODERN, "tools/list", json!({})).await;
+        let names: Vec<String> = names(&listed).into_iter().map(str::to_owned).collect();
+        names
+    };
+    assert_eq!(list(&[Scope::Openclaw]).await.len(), 13);
+    assert_eq!(list(&[Scope::Tasks]).await.len(), 9);
+    assert_eq!(
+        list(&[Scope::Approve]).await,
+        [
+            "list_targets",
+            "permissions_list_open",
+            "permissions_respond",
+            "respond_to_approval"
+        ]
+    );
+    let door = lab.door(&[Scope::Tasks]).await;
+    for tool in ["conversations_list", "events_poll", "permissions_list_open"] {
+        assert_eq!(refused_code(&door, tool, json!({})).await, "not_allowed");
+    }
+    let door = lab.door(&[Scope::Approve]).await;
+    assert_eq!(
+        refused_code(&door, "conversations_list", json!({})).await,
+        "not_allowed"
+    );
+    let without = Door::usual().await;
+    let unknown = without.call(MODERN, "conversations_list", json!({})).await;
+    assert!(unknown["error"].is_object(), "{unknown}");
+    assert!(
+        lab.lab.on_it().asked.is_empty(),
+        "nobody was let through to the gateway"
+    );
+}
+
+async fn refused_code(door: &Door, tool: &str, arguments: Value) -> String {
+    let answer = door.call(MODERN, tool, arguments).await;
+    let code = &answer["result"]["structuredContent"]["code"];
+    code.as_str()
+        .unwrap_or_else(|| panic!("not refused: {answer}"))
+        .to_owned()
+}
