@@ -3,6 +3,7 @@
 //! Everything that exists once in a process is made here and handed on; no room makes another. Start reading at
 //! [`Home::open`], then [`server`].
 
+pub mod bridge;
 mod key_file;
 pub mod server;
 
@@ -93,9 +94,11 @@ impl Home {
                 Arc::new(move |reference| vault.read(reference).map_err(|error| error.to_string()))
             },
         });
+        // A client may outlive this process: the cursors of the next one are larger.
+        let cursors = u64::try_from(clock.now().0).unwrap_or_default();
         Ok(Self {
             signing: key_file::open(&config.data.join("secret.key"))?,
-            gateways: open_gateways(&config, &vault, &lifecycle, &clock),
+            gateways: open_gateways(&config, &vault, &lifecycle, cursors),
             vault,
             executors: Arc::new(executors),
             config,
@@ -132,10 +135,6 @@ impl Home {
             signing: self.signing.clone(),
             clock: self.clock.clone(),
         };
-        let mut private_texts = vec![self.config.data.display().to_string()];
-        for gateway in self.gateways.list() {
-            private_texts.extend(gateway.instance().private_texts());
-        }
         let settings = ControlSettings {
             max_artifact: self.config.uploads.max_size.0,
             upload_link_expires: self.config.uploads.link_expires.0,
@@ -144,7 +143,7 @@ impl Home {
             max_group_members: self.config.limits.max_group_members,
             per_owner: self.config.per_owner(),
             scratch: self.config.data.join("scratch"),
-            private_texts,
+            private_texts: private_texts(&self.config, &self.gateways),
         };
         Control::new(rooms, settings)
     }
@@ -239,7 +238,7 @@ pub async fn open_store(config: &Config) -> anyhow::Result<Store> {
 
 /// The gateways, whose credentials are read once here, so that they are scrubbed before they are used. Whoever needs one
 /// that can't be read is told then.
-fn open_gateways(config: &Config, vault: &Vault, lifecycle: &Lifecycle, clock: &Clock) -> Gateways {
+fn open_gateways(config: &Config, vault: &Vault, lifecycle: &Lifecycle, cursors: u64) -> Gateways {
     let vault = vault.clone();
     let secrets: ReadSecret = Arc::new(move |secret: &Secret| match secret {
         Secret::At(reference) => vault.read(reference).map_err(|error| error.to_string()),
@@ -256,10 +255,19 @@ fn open_gateways(config: &Config, vault: &Vault, lifecycle: &Lifecycle, clock: &
     }
     let surroundings = Surroundings {
         identity: Some(config.data.join("identity")),
-        cursors: u64::try_from(clock.now().0).unwrap_or_default(),
+        cursors,
         ..Surroundings::new(lifecycle.tracker(), lifecycle.soft())
     };
     Gateways::new(instances, &secrets, &surroundings)
+}
+
+/// What tells something of this installation and no caller may read.
+fn private_texts(config: &Config, gateways: &Gateways) -> Vec<String> {
+    let mut texts = vec![config.data.display().to_string()];
+    for gateway in gateways.list() {
+        texts.extend(gateway.instance().private_texts());
+    }
+    texts
 }
 
 /// Reads the folder of targets.

@@ -10,6 +10,7 @@ mod doctor;
 mod executions;
 pub mod exit;
 mod keys;
+mod mcp;
 mod output;
 mod pack;
 mod run;
@@ -71,6 +72,9 @@ pub enum Command {
     /// Make, list and revoke the keys by which callers over HTTP are known.
     #[command(subcommand)]
     Keys(keys::KeysCommand),
+    /// The bridge to the conversations of OpenClaw.
+    #[command(subcommand)]
+    Mcp(mcp::McpCommand),
     /// Check that everything works that this installation needs.
     Doctor(doctor::DoctorArguments),
     /// Check, show or print the configuration.
@@ -122,6 +126,9 @@ async fn dispatch(arguments: Arguments, environment: &Environment) -> anyhow::Re
         output::text(crate::config::DEFAULT);
         return Ok(exit::SUCCEEDED);
     }
+    if let Command::Mcp(command) = &arguments.command {
+        return mcp::execute(command, arguments.config.as_deref(), arguments.data, environment).await;
+    }
     let mut config = match Config::load(arguments.config.as_deref(), environment) {
         Ok(config) => config,
         Err(error) => {
@@ -164,7 +171,11 @@ async fn with_home(command: Command, home: Home) -> anyhow::Result<u8> {
             output::text(&format!("the database is at version {version}\n"));
             Ok(exit::SUCCEEDED)
         }
-        Command::Doctor(_) | Command::Config(_) | Command::Completions { .. } | Command::Supervise { .. } => {
+        Command::Doctor(_)
+        | Command::Config(_)
+        | Command::Mcp(_)
+        | Command::Completions { .. }
+        | Command::Supervise { .. } => {
             anyhow::bail!("this command was to be carried out before the installation is opened")
         }
     }

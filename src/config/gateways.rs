@@ -14,7 +14,7 @@ use crate::domain::units::{ByteSize, Span};
 use crate::gateway::{Address, Credential, Fingerprint, Instance, Name, Secret};
 
 /// Where a gateway is when only its token is said.
-const USUAL_URL: &str = "http://127.0.0.1:18789";
+pub(super) const USUAL_URL: &str = "http://127.0.0.1:18789";
 /// The most chats of one gateway in the background.
 const MAX_CONCURRENT: u32 = 1000;
 
@@ -121,7 +121,7 @@ impl GatewayTable {
     }
 
     /// What holds wherever it is written.
-    fn check_values(&self) -> anyhow::Result<()> {
+    pub(super) fn check_values(&self) -> anyhow::Result<()> {
         ensure!(
             self.token.is_none() || self.password.is_none(),
             "it has a token and a password: a gateway takes one of them"

@@ -3,6 +3,7 @@
 //! The environment is read nowhere else: rooms are handed [`Environment`] or plain values. Unknown keys are errors
 //! with their position. `default.toml` beside this file is the reference and is tested to say the same as the types.
 
+mod bridge;
 mod gateways;
 
 use std::collections::BTreeMap;
@@ -15,6 +16,7 @@ use crate::domain::units::{ByteSize, Span};
 use crate::gateway::Instance;
 use crate::telemetry;
 
+pub use bridge::{GatewayOptions, GivenCredential};
 pub use gateways::GatewayTable;
 
 /// The annotated default file, as `clawhand config default` prints it.
@@ -291,17 +293,19 @@ impl Config {
     /// # Errors
     /// When a named file can't be read or parsed, or a value can't be used; the text names file and position.
     pub fn load(named: Option<&Path>, environment: &Environment) -> anyhow::Result<Self> {
+        let mut config = Self::found(named, environment)?;
+        config.overlay(environment)?;
+        config.check()?;
+        Ok(config)
+    }
+
+    /// What the file says, if there is one.
+    fn found(named: Option<&Path>, environment: &Environment) -> anyhow::Result<Self> {
         let named = named
             .map(Path::to_path_buf)
             .or_else(|| environment.get("CLAWHAND_CONFIG").map(PathBuf::from));
         let found = named.or_else(|| Some(PathBuf::from("clawhand.toml")).filter(|path| path.is_file()));
-        let mut config = match found {
-            Some(path) => Self::read(&path)?,
-            None => Self::default(),
-        };
-        config.overlay(environment)?;
-        config.check()?;
-        Ok(config)
+        found.map_or_else(|| Ok(Self::default()), |path| Self::read(&path))
     }
 
     /// Parses one file.

@@ -78,6 +78,14 @@ impl Actor {
         }
     }
 
+    /// A client of the bridge that the operator started: it takes part in conversations and does nothing else.
+    pub fn bridged() -> Self {
+        Self {
+            scopes: vec![Scope::Openclaw],
+            ..Self::local_model("bridge")
+        }
+    }
+
     /// Whether it holds `scope`.
     pub fn has(&self, scope: Scope) -> bool {
         self.scopes.contains(&scope)

@@ -28,8 +28,9 @@ const CATCH_UP: Duration = Duration::from_secs(30);
 pub struct Feed {
     socket: Socket,
     log: Arc<Mutex<Log>>,
-    /// The newest cursor.
+    /// Changes with the newest cursor.
     newest: watch::Receiver<u64>,
+    news: Arc<watch::Sender<u64>>,
     standing: watch::Receiver<Standing>,
 }
 
@@ -51,8 +52,23 @@ pub enum What {
     Requested(ApprovalKind, Box<Approval>),
     /// Somebody answered.
     Resolved(ApprovalKind, Box<ApprovalResolved>),
+    /// A program that follows asks for leave itself, which an owner gives or denies in a conversation.
+    Asks(Box<Asking>),
     /// Here events are missing: so many at least, or nobody knows how many, for there was no connection.
     Missing(Option<u64>),
+}
+
+/// What a program that follows a gateway asks leave for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Asking {
+    /// What an answer names.
+    pub id: String,
+    /// Its tool.
+    pub tool: String,
+    /// What it is about.
+    pub about: String,
+    /// How the tool's arguments begin.
+    pub preview: String,
 }
 
 /// Events behind a cursor.
@@ -99,7 +115,7 @@ struct Log {
 struct Writer {
     socket: Socket,
     log: Arc<Mutex<Log>>,
-    newest: watch::Sender<u64>,
+    news: Arc<watch::Sender<u64>>,
     standing: watch::Sender<Standing>,
     seen: BTreeSet<(ApprovalKind, String)>,
     /// There was a connection before.
@@ -115,6 +131,7 @@ impl Entry {
             What::Requested(ApprovalKind::Plugin, _) => "plugin_approval_requested",
             What::Resolved(ApprovalKind::Exec, _) => "exec_approval_resolved",
             What::Resolved(ApprovalKind::Plugin, _) => "plugin_approval_resolved",
+            What::Asks(_) => "claude_permission_request",
             What::Missing(_) => "gap",
         }
     }
@@ -125,7 +142,7 @@ impl Entry {
             What::Message(message) => Some(&message.session_key),
             What::Requested(_, approval) => approval.asked("sessionKey"),
             What::Resolved(_, resolved) => resolved.request.get("sessionKey")?.as_str(),
-            What::Missing(_) => None,
+            What::Asks(_) | What::Missing(_) => None,
         }
     }
 
@@ -143,12 +160,13 @@ impl Feed {
             name == "session.message" || name.starts_with("exec.approval.") || name.starts_with("plugin.approval.")
         });
         let log = Arc::new(Mutex::new(Log::beginning(begin)));
-        let (newest, watched) = watch::channel(begin);
+        let (news, newest) = watch::channel(begin);
+        let news = Arc::new(news);
         let (standing, seen) = watch::channel(Standing::Away);
         let writer = Writer {
             socket: socket.clone(),
             log: log.clone(),
-            newest,
+            news: news.clone(),
             standing,
             seen: BTreeSet::new(),
             interrupted: false,
@@ -157,9 +175,20 @@ impl Feed {
         Self {
             socket: socket.clone(),
             log,
-            newest: watched,
+            newest,
+            news,
             standing: seen,
         }
+    }
+
+    /// Adds what a program that follows asks.
+    pub fn ask(&self, asking: Asking) {
+        let Asking {
+            tool, about, preview, ..
+        } = &asking;
+        let bytes = tool.len() + about.len() + preview.len();
+        let cursor = lock(&self.log).add(What::Asks(Box::new(asking)), bytes);
+        self.news.send_replace(cursor);
     }
 
     /// Waits for at most `limit` until the gateway tells what happens and what was open before is found.
@@ -263,7 +292,7 @@ impl Writer {
         loop {
             let notice = tokio::select! {
                 notice = subscription.next() => notice,
-                () = self.newest.closed() => None,
+                () = self.news.closed() => None,
             };
             let Some(notice) = notice else { return };
             match notice {
@@ -337,7 +366,7 @@ impl Writer {
 
     fn add(&mut self, what: What, bytes: usize) {
         let cursor = lock(&self.log).add(what, bytes);
-        self.newest.send_replace(cursor);
+        self.news.send_replace(cursor);
     }
 }
 

@@ -6,10 +6,11 @@
 //! [`Clean`](crate::redact::Clean) values). A request without an [`Actor`](crate::domain::Actor) is refused; nobody is
 //! ever assumed.
 //!
-//! Start at [`Handler`], then `tools` (a file each), then `transport`.
+//! Start at [`Handler`], then `tools` (a file each), then `transport`; [`bridge`] is the door of conversations alone.
 
 mod answer;
 mod arguments;
+pub mod bridge;
 mod executions;
 mod handler;
 mod resources;
@@ -21,4 +22,4 @@ mod transport;
 pub mod conformance;
 
 pub use handler::{Caller, Handler};
-pub use transport::{HttpSettings, StdioError, http_router, routes, serve_stdio};
+pub use transport::{HttpSettings, StdioError, http_router, routes, serve_bridge, serve_stdio};

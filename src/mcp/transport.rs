@@ -7,14 +7,16 @@ use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse as _, Response};
 use axum::{Json, Router};
 use http::StatusCode;
-use rmcp::ServerHandler;
+use rmcp::service::{RunningService, ServerInitializeError};
 use rmcp::transport::streamable_http_server::session::local::LocalSessionManager;
-use rmcp::transport::{StreamableHttpServerConfig, StreamableHttpService};
+use rmcp::transport::{IntoTransport, StreamableHttpServerConfig, StreamableHttpService};
+use rmcp::{RoleServer, ServerHandler};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 use super::answer;
+use super::bridge::Bridge;
 use super::handler::{Caller, Handler, unauthenticated};
 use crate::control::Control;
 use crate::domain::{Actor, Code, Refusal};
@@ -130,17 +132,40 @@ pub enum StdioError {
 /// # Errors
 /// When the other side doesn't speak MCP.
 pub async fn serve_stdio(control: Control, actor: Actor, stop: CancellationToken) -> Result<(), StdioError> {
-    use rmcp::service::ServerInitializeError as E;
     let handler = Handler::new(control, Caller::Fixed(actor));
-    let running = match rmcp::service::serve_server_with_ct(handler, rmcp::transport::stdio_pipes(), stop).await {
-        Ok(running) => running,
-        // It went away before it said anything.
-        Err(E::ConnectionClosed(_) | E::Cancelled) => return Ok(()),
-        Err(error) => return Err(StdioError::Handshake(error.to_string())),
+    let Some(running) = served(handler, rmcp::transport::stdio_pipes(), stop).await? else {
+        return Ok(());
     };
     running
         .waiting()
         .await
         .map(|_| ())
         .map_err(|error| StdioError::Died(error.to_string()))
+}
+
+/// Serves the client of a bridge over standard input and output until it closes them or `stop` is cancelled. Nothing else
+/// may write to standard output meanwhile.
+///
+/// # Errors
+/// When the other side doesn't speak MCP.
+pub async fn serve_bridge(bridge: Bridge, stop: CancellationToken) -> Result<(), StdioError> {
+    bridge.serve(rmcp::transport::stdio_pipes(), stop).await
+}
+
+/// Begins with a client; nothing if it went away before it said anything.
+pub(super) async fn served<S, T, E, A>(
+    handler: S,
+    pipes: T,
+    stop: CancellationToken,
+) -> Result<Option<RunningService<RoleServer, S>>, StdioError>
+where
+    S: rmcp::Service<RoleServer>,
+    T: IntoTransport<RoleServer, E, A>,
+    E: std::error::Error + Send + Sync + 'static,
+{
+    match rmcp::service::serve_server_with_ct(handler, pipes, stop).await {
+        Ok(running) => Ok(Some(running)),
+        Err(ServerInitializeError::ConnectionClosed(_) | ServerInitializeError::Cancelled) => Ok(None),
+        Err(error) => Err(StdioError::Handshake(error.to_string())),
+    }
 }

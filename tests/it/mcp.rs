@@ -1,5 +1,6 @@
 //! The door for models, as a client sees it: every revision of the protocol, who may come in, what a wrong call gets.
 
+pub mod bridge;
 mod chats;
 mod conversations;
 mod executions;

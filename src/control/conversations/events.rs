@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use super::super::contract::conversations::{
-    ApprovalNews, ConversationEvent, EventCame, EventGap, EventPage, EventsPoll, EventsWait,
+    ApprovalNews, ClientAsks, ConversationEvent, EventCame, EventGap, EventPage, EventsPoll, EventsWait,
 };
 use super::super::openclaw::bounds;
 use super::super::{Answer, require};
@@ -85,7 +85,7 @@ fn gap(after: u64, page: &Page) -> Option<EventGap> {
 }
 
 /// An event as callers see it: not the session's row, and what the gateway said only for those who ask for it.
-pub(super) fn shown(entry: &Entry, raw: bool) -> ConversationEvent {
+fn shown(entry: &Entry, raw: bool) -> ConversationEvent {
     let event = ConversationEvent {
         cursor: entry.cursor,
         kind: entry.kind().to_owned(),
@@ -121,6 +121,15 @@ pub(super) fn shown(entry: &Entry, raw: bool) -> ConversationEvent {
                 ..ApprovalNews::default()
             }),
             raw: raw.then(|| json!({ "id": resolved.id, "decision": resolved.decision, "request": resolved.request })),
+            ..event
+        },
+        What::Asks(asking) => ConversationEvent {
+            permission: Some(ClientAsks {
+                request_id: asking.id.clone(),
+                tool_name: asking.tool.clone(),
+                description: asking.about.clone(),
+                input_preview: asking.preview.clone(),
+            }),
             ..event
         },
         What::Missing(missed) => ConversationEvent {

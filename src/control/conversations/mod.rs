@@ -3,6 +3,7 @@
 //! Needs neither tasks nor a database: the installation has one of these, and so has a bridge that is nothing else. Start
 //! reading at [`Conversations`].
 
+pub mod channel;
 mod events;
 mod messages;
 mod permissions;

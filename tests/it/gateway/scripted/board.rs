@@ -1,6 +1,7 @@
 //! A scripted gateway that answers by itself what conversations ask, from what a test put on its board.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use clawhand::gateway::Instance;
@@ -12,6 +13,7 @@ use super::socket::{Asked, Peer, Place, hello};
 
 /// The running gateway. It is gone when it is dropped.
 pub struct Board {
+    address: SocketAddr,
     instance: Instance,
     on_it: Arc<Mutex<OnIt>>,
     wishes: mpsc::UnboundedSender<Wish>,
@@ -47,7 +49,16 @@ enum Wish {
 
 impl Board {
     pub async fn start() -> Self {
-        let place = Place::new().await;
+        Self::on(Place::new().await)
+    }
+
+    /// At the place of one that is gone.
+    pub async fn at(address: SocketAddr) -> Self {
+        Self::on(Place::at(address).await)
+    }
+
+    fn on(place: Place) -> Self {
+        let address = place.address();
         let instance = place.instance();
         let on_it = Arc::new(Mutex::new(OnIt::default()));
         let (wishes, mut wished) = mpsc::unbounded_channel();
@@ -62,6 +73,7 @@ impl Board {
             }
         });
         Self {
+            address,
             instance,
             on_it,
             wishes,
@@ -69,9 +81,8 @@ impl Board {
         }
     }
 
-    /// An instance that leads here.
-    pub fn instance(&self) -> Instance {
-        self.instance.clone()
+    pub const fn address(&self) -> SocketAddr {
+        self.address
     }
 
     pub fn url(&self) -> String {

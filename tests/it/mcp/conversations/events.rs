@@ -183,6 +183,25 @@ async fn a_broken_connection_is_a_gap() {
 }
 
 #[tokio::test]
+async fn what_the_gateway_left_out_is_a_gap() {
+    let lab = Lab::new().await;
+    let door = lab.open().await;
+    let begin = following(&door).await;
+    lab.lab.event("session.message", told(HERE, "m1", "before"));
+    lab.lab.skip(5);
+    lab.lab.event("session.message", told(HERE, "m2", "after"));
+    until(&door, begin + 3).await;
+    let (page, _) = done(
+        &door,
+        "events_poll",
+        json!({"after_cursor": begin + 1, "session_key": "another"}),
+    )
+    .await;
+    let gap = json!({ "cursor": begin + 2, "type": "gap", "missed": 5 });
+    assert_eq!(page["events"], json!([gap]), "it is for everybody");
+}
+
+#[tokio::test]
 async fn a_cursor_of_another_run_is_told_from_this_ones() {
     let lab = Lab::new().await;
     let door = lab.open().await;
