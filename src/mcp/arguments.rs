@@ -31,23 +31,7 @@ pub(super) fn read<T: DeserializeOwned>(schema: &JsonObject, arguments: JsonObje
 fn check(path: &str, schema: &Value, value: &mut Value) -> Result<(), Refusal> {
     let expected = match schema["type"].as_str() {
         Some("string") if value.is_string() => return check_text(path, schema, value),
-        Some("integer") => {
-            whole(value);
-            let bound = |name| schema[name].as_i64();
-            match value.as_i64().or(value.as_u64().map(|_| i64::MAX)) {
-                Some(number)
-                    if bound("minimum").is_none_or(|least| number >= least)
-                        && bound("maximum").is_none_or(|most| number <= most) =>
-                {
-                    return Ok(());
-                }
-                _ => {}
-            }
-            match (bound("minimum"), bound("maximum")) {
-                (Some(least), Some(most)) => return Err(out_of_range(path, least, most)),
-                _ => "a whole number that is not negative",
-            }
-        }
+        Some("integer") => return check_number(path, schema, value),
         Some("boolean") if value.is_boolean() => return Ok(()),
         Some("object") if value.is_object() => {
             return match schema.as_object() {
@@ -60,15 +44,28 @@ fn check(path: &str, schema: &Value, value: &mut Value) -> Result<(), Refusal> {
         Some("object") => "an object",
         _ => return check_free(path, value),
     };
-    Err(Refusal::invalid(
-        format!("field {path}: expected {expected}, got {}", kind(value)),
-        "correct the field and call again",
-    ))
+    Err(unexpected(path, expected, value))
 }
 
-fn out_of_range(path: &str, least: i64, most: i64) -> Refusal {
+fn check_number(path: &str, schema: &Value, value: &mut Value) -> Result<(), Refusal> {
+    whole(value);
+    let bound = |name| schema[name].as_i64();
+    let (least, most) = (bound("minimum"), bound("maximum"));
+    let number = value.as_i64().or(value.as_u64().map(|_| i64::MAX));
+    let fits = |number| least.is_none_or(|least| number >= least) && most.is_none_or(|most| number <= most);
+    if number.is_some_and(fits) {
+        return Ok(());
+    }
+    let expected = match (least, most) {
+        (Some(least), Some(most)) => format!("a whole number from {least} to {most}"),
+        _ => "a whole number that is not negative".to_owned(),
+    };
+    Err(unexpected(path, &expected, value))
+}
+
+fn unexpected(path: &str, expected: &str, value: &Value) -> Refusal {
     Refusal::invalid(
-        format!("field {path}: expected a whole number from {least} to {most}"),
+        format!("field {path}: expected {expected}, got {}", kind(value)),
         "correct the field and call again",
     )
 }

@@ -12,15 +12,13 @@ use rmcp::model::{
 };
 use rmcp::service::{NotificationContext, Peer, RequestContext};
 use rmcp::{ErrorData, RoleServer, ServerHandler};
-use serde::Deserialize;
 use tokio_util::sync::CancellationToken;
 
 use super::answer::Called;
 use super::tools::conversations::{self, Talk};
 use super::transport::{StdioError, served};
-use crate::control::contract::conversations::ClientAsks;
 use crate::control::conversations::Conversations;
-use crate::control::conversations::channel::{Channel, Follower, News};
+use crate::control::conversations::channel::{Channel, ClientAsks, Follower, News};
 use crate::domain::Actor;
 
 /// What every client reads first.
@@ -54,15 +52,6 @@ struct Shared {
     actor: Actor,
     tools: Vec<Tool>,
     channel: Option<Channel>,
-}
-
-/// What comes with [`ASKS`].
-#[derive(Deserialize)]
-struct Asks {
-    request_id: String,
-    tool_name: String,
-    description: String,
-    input_preview: String,
 }
 
 impl Bridge {
@@ -167,13 +156,8 @@ impl ServerHandler for Bridge {
         let Some(channel) = self.0.channel.as_ref().filter(|_| notification.method == ASKS) else {
             return;
         };
-        match notification.params_as::<Asks>() {
-            Ok(Some(asks)) => channel.ask(ClientAsks {
-                request_id: asks.request_id,
-                tool_name: asks.tool_name,
-                description: asks.description,
-                input_preview: asks.input_preview,
-            }),
+        match notification.params_as::<ClientAsks>() {
+            Ok(Some(asks)) => channel.ask(asks),
             Ok(None) | Err(_) => tracing::warn!("a client asked for leave without saying for what"),
         }
     }

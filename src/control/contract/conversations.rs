@@ -231,9 +231,18 @@ pub struct ConversationEvent {
     /// How many events are missing, if that is known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub missed: Option<u64>,
-    /// What the client asks for leave to do.
-    #[serde(flatten, skip_serializing_if = "Option::is_none")]
-    pub permission: Option<ClientAsks>,
+    /// The five letters that an answer to a client's question names.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub request_id: Option<String>,
+    /// The tool that the client asks leave for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tool_name: Option<String>,
+    /// What the question is about.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
+    /// How the arguments of the client's tool begin.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub input_preview: Option<String>,
     /// What the gateway said.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "object")]
@@ -266,20 +275,6 @@ pub struct ApprovalNews {
     /// By whom, as the gateway calls them.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub resolved_by: Option<String>,
-}
-
-/// What a client that asks over the channel wants to do.
-#[derive(Debug, Clone, Default, Deserialize, Serialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct ClientAsks {
-    /// The five letters that an answer names.
-    pub request_id: String,
-    /// The client's tool.
-    pub tool_name: String,
-    /// What it is about.
-    pub description: String,
-    /// The beginning of the tool's arguments.
-    pub input_preview: String,
 }
 
 /// Events that are gone.

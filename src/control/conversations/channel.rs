@@ -8,10 +8,10 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use super::super::contract::conversations::ClientAsks;
 use super::Conversations;
 use crate::gateway::feed::Asking;
 use crate::gateway::socket::{Notice, Subscription};
@@ -30,6 +30,19 @@ const TEXT_MAX: usize = 20_000;
 pub struct Channel {
     conversations: Conversations,
     waiting: Arc<Mutex<Questions>>,
+}
+
+/// What the client wants to do, and asks leave for.
+#[derive(Debug, Clone, Deserialize)]
+pub struct ClientAsks {
+    /// The five letters that an answer names.
+    pub request_id: String,
+    /// The client's tool.
+    pub tool_name: String,
+    /// What it is about.
+    pub description: String,
+    /// How the tool's arguments begin.
+    pub input_preview: String,
 }
 
 /// What the client is told.
@@ -155,7 +168,7 @@ impl Follower {
                 return Some(News::Answered(id.to_owned(), rules.json(params)));
             }
         }
-        let route = message.session.as_ref()?.route()?;
+        let route = message.row().route()?;
         let told = |text: Option<String>| text.unwrap_or_default();
         let mut meta = json!({
             "session_key": message.session_key,

@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 
 use super::super::contract::conversations::{
-    ApprovalNews, ClientAsks, ConversationEvent, EventCame, EventGap, EventPage, EventsPoll, EventsWait,
+    ApprovalNews, Conversation, ConversationEvent, EventCame, EventGap, EventPage, EventsPoll, EventsWait,
 };
 use super::super::openclaw::bounds;
 use super::super::{Answer, require};
@@ -59,8 +59,12 @@ impl Conversations {
         let until = Instant::now() + Duration::from_millis(timeout as u64);
         let mut page = gateway.feed().page(after, session, 1);
         if page.entries.is_empty() && page.oldest.is_none() {
-            followed(gateway, CONNECTED).await?;
-            page = gateway.feed().next(after, session, until - Instant::now()).await;
+            // That it isn't followed is told, unless the caller's patience is at its end before that is known.
+            if let Ok(followed) = timeout_at(until, followed(gateway, CONNECTED)).await {
+                followed?;
+            }
+            let left = until.saturating_duration_since(Instant::now());
+            page = gateway.feed().next(after, session, left).await;
         }
         let raw = arguments.raw.unwrap_or(false);
         let event = page.entries.first().map(|entry| shown(entry, raw));
@@ -94,11 +98,10 @@ fn shown(entry: &Entry, raw: bool) -> ConversationEvent {
     };
     match &entry.what {
         What::Message(message) => ConversationEvent {
-            conversation: message.session.as_ref().and_then(|row| {
-                let mut conversation = conversation(row)?;
-                conversation.session_key.clone_from(&message.session_key);
-                (conversation.derived_title, conversation.last_message_preview) = (None, None);
-                Some(conversation)
+            conversation: conversation(&message.row()).map(|conversation| Conversation {
+                derived_title: None,
+                last_message_preview: None,
+                ..conversation
             }),
             message_id: message.id().map(str::to_owned),
             message_seq: message.message_seq.or_else(|| message.message.seq()),
@@ -124,12 +127,10 @@ fn shown(entry: &Entry, raw: bool) -> ConversationEvent {
             ..event
         },
         What::Asks(asking) => ConversationEvent {
-            permission: Some(ClientAsks {
-                request_id: asking.id.clone(),
-                tool_name: asking.tool.clone(),
-                description: asking.about.clone(),
-                input_preview: asking.preview.clone(),
-            }),
+            request_id: Some(asking.id.clone()),
+            tool_name: Some(asking.tool.clone()),
+            description: Some(asking.about.clone()),
+            input_preview: Some(asking.preview.clone()),
             ..event
         },
         What::Missing(missed) => ConversationEvent {

@@ -104,10 +104,9 @@ impl Conversations {
                 .next_offset
                 .filter(|next| asked.offset.is_some_and(|at| *next > at));
             if conversations.len() == limit || further.is_none() {
-                let truncated = false;
                 return Ok(ConversationList {
                     conversations,
-                    truncated,
+                    truncated: false,
                 });
             }
             asked.offset = further;
@@ -167,21 +166,19 @@ fn conversation(row: &SessionRow) -> Option<Conversation> {
 /// What a failure of a gateway means here; `lost` says what to do when it isn't known whether it did what was asked.
 fn failed(gateway: &Gateway, error: GatewayError, lost: &'static str) -> Refusal {
     let hint = match error.fault {
-        Fault::Unreachable | Fault::NotReady | Fault::Pairing(_) | Fault::WrongToken => {
-            let change = "clawhand keeps trying to connect: call again later";
-            Some(match error.fault {
-                Fault::WrongToken => {
-                    "the operator has to correct the gateway's token or password; clawhand keeps trying"
-                }
-                Fault::Pairing(_) => "the gateway's operator has to approve this device; clawhand keeps trying",
-                _ => change,
-            })
-        }
+        Fault::WrongToken => Some("the operator has to correct the gateway's token or password; clawhand keeps trying"),
+        Fault::Pairing(_) => Some("the gateway's operator has to approve this device; clawhand keeps trying"),
+        Fault::Unreachable | Fault::NotReady => Some("clawhand keeps trying to connect: call again later"),
         Fault::Lost => Some(lost),
-        Fault::IdleTimeout | Fault::Cancelled => Some("call again"),
+        Fault::IdleTimeout | Fault::Cancelled => Some(AGAIN),
         _ => None,
     };
-    let mut refusal = refuse::failed(gateway, error);
+    // That there is no connection, its own task has told, once and not for every call.
+    if hint.is_none() || matches!(error.fault, Fault::Lost | Fault::IdleTimeout) {
+        let instance = gateway.instance().name.as_str();
+        tracing::warn!(instance, fault = ?error.fault, %error, "an OpenClaw gateway did not do what was asked");
+    }
+    let mut refusal = refuse::refusal(error);
     if let Some(hint) = hint {
         hint.clone_into(&mut refusal.hint);
     }

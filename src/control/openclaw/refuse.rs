@@ -13,9 +13,14 @@ pub(in crate::control) fn unknown(error: GatewayError) -> Refusal {
 }
 
 /// A refusal that keeps what the gateway itself said. Logged here, once.
-pub(in crate::control) fn failed(gateway: &Gateway, error: GatewayError) -> Refusal {
+pub(super) fn failed(gateway: &Gateway, error: GatewayError) -> Refusal {
     let instance = gateway.instance().name.as_str();
     tracing::warn!(instance, fault = ?error.fault, %error, "an OpenClaw gateway did not reply");
+    refusal(error)
+}
+
+/// The same where the log has it already.
+pub(in crate::control) fn refusal(error: GatewayError) -> Refusal {
     let (code, hint) = meaning(&error);
     let message = match &error.code {
         Some(own) if !error.message.contains(own.as_str()) => format!("{} ({own})", error.message),

@@ -4,6 +4,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
+use super::replies::text_or_number;
 use super::{Approval, ApprovalResolved, Message, SessionRow, lenient};
 
 /// Something that happened. One whose payload can't be read as its kind is kept as [`Event::Other`].
@@ -119,9 +120,30 @@ pub struct SessionMessage {
     pub sender_is_owner: Option<bool>,
     #[serde(default, deserialize_with = "lenient")]
     pub session: Option<SessionRow>,
+    #[serde(default, deserialize_with = "lenient")]
+    pub last_channel: Option<String>,
+    #[serde(default, deserialize_with = "lenient")]
+    pub last_to: Option<String>,
+    #[serde(default, deserialize_with = "lenient")]
+    pub last_account_id: Option<String>,
+    #[serde(default, deserialize_with = "text_or_number")]
+    pub last_thread_id: Option<String>,
 }
 
 impl SessionMessage {
+    /// The session's row: as it came, or what the payload says of the route beside it.
+    pub fn row(&self) -> SessionRow {
+        let routed = self.session.as_ref().filter(|row| row.route().is_some());
+        routed.cloned().unwrap_or_else(|| SessionRow {
+            key: self.session_key.clone(),
+            last_channel: self.last_channel.clone(),
+            last_to: self.last_to.clone(),
+            last_account_id: self.last_account_id.clone(),
+            last_thread_id: self.last_thread_id.clone(),
+            ..SessionRow::default()
+        })
+    }
+
     /// The message's id in the session.
     pub fn id(&self) -> Option<&str> {
         self.message_id.as_deref().or_else(|| self.message.id())

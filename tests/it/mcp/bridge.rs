@@ -1,6 +1,8 @@
 //! `clawhand mcp serve` as a client starts it: conversations and nothing else, without a database, whatever the gateway is
 //! up to; and Claude's channel mode.
 
+mod replay;
+
 use std::collections::VecDeque;
 use std::path::Path;
 use std::process::{Output, Stdio};
@@ -8,6 +10,7 @@ use std::time::Duration;
 
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader, Lines};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
+use tokio::task::JoinHandle;
 
 use super::*;
 use crate::gateway::scripted::TOKEN;
@@ -44,6 +47,8 @@ pub struct Client {
     notifications: VecDeque<Value>,
     last: u64,
     folder: tempfile::TempDir,
+    /// What it says on standard error, which is read while it runs: nobody waits for room there.
+    said: JoinHandle<String>,
 }
 
 impl Client {
@@ -62,6 +67,12 @@ impl Client {
 
     async fn begin(mut command: Command, folder: tempfile::TempDir) -> Self {
         let mut child = command.spawn().expect("starts");
+        let mut stderr = child.stderr.take().expect("piped");
+        let said = TaskTracker::new().spawn(async move {
+            let mut said = String::new();
+            stderr.read_to_string(&mut said).await.expect("text");
+            said
+        });
         let mut client = Self {
             input: child.stdin.take().expect("piped"),
             output: BufReader::new(child.stdout.take().expect("piped")).lines(),
@@ -70,6 +81,7 @@ impl Client {
             notifications: VecDeque::new(),
             last: 0,
             folder,
+            said,
         };
         let about = json!({"name": "x", "version": "1"});
         let hello = json!({"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": about});
@@ -144,13 +156,9 @@ impl Client {
     /// Goes away; what the program said on standard error until it had ended.
     pub async fn leave(mut self) -> String {
         drop(self.input);
-        let mut said = String::new();
-        let mut stderr = self.child.stderr.take().expect("piped");
-        let ended = async {
-            stderr.read_to_string(&mut said).await.expect("text");
-            self.child.wait().await.expect("ends")
-        };
-        let status = tokio::time::timeout(PROMPT, ended).await.expect("it ends promptly");
+        let ended = tokio::time::timeout(PROMPT, self.child.wait());
+        let status = ended.await.expect("it ends promptly").expect("ends");
+        let said = self.said.await.expect("text");
         assert_eq!(status.code(), Some(0), "{said}");
         said
     }
@@ -363,13 +371,17 @@ async fn a_client_in_channel_mode_is_told_what_people_say() {
     assistants["message"]["role"] = json!("assistant");
     let mut silent = told("agent:main:silent", "m1", "nowhere to reply");
     silent.as_object_mut().expect("an object").remove("session");
+    let mut slim = told(HERE, "m4", "without a row");
+    slim.as_object_mut().expect("an object").remove("session");
+    (slim["lastChannel"], slim["lastTo"], slim["lastAccountId"]) =
+        (json!("Telegram"), json!("telegram:1"), json!("default"));
     let mut picture = told(HERE, "m2", "");
     picture["message"] = message("m2", "user", "");
     picture["message"]["content"] = json!([{ "type": "image", "data": "aGk=" }]);
-    for payload in [assistants, silent, told(HERE, "m3", "hello"), picture] {
+    for payload in [assistants, silent, told(HERE, "m3", "hello"), picture, slim] {
         board.event("session.message", payload);
     }
-    for (id, content) in [("m3", "hello"), ("m2", "[non-text message]")] {
+    for (id, content) in [("m3", "hello"), ("m2", "[non-text message]"), ("m4", "without a row")] {
         let told = client.told().await;
         assert_eq!(told["method"], "notifications/claude/channel");
         let meta = json!({
@@ -392,19 +404,19 @@ async fn an_owner_answers_the_clients_questions_by_yes_or_no() {
             json!({"request_id": "nonsense"}),
         )
         .await;
-    for id in ["abcde", "fghij"] {
+    for (after, id) in [(0, "abcde"), (1, "fghij")] {
         client
             .notify("notifications/claude/channel/permission_request", asks(id))
             .await;
+        let came = client
+            .done("events_wait", json!({"after_cursor": after, "timeout_ms": 60_000}))
+            .await;
+        let expected = json!({
+            "cursor": after + 1, "type": "claude_permission_request", "requestId": id, "toolName": "Bash",
+            "description": "list files", "inputPreview": "{\"command\": \"ls\"}",
+        });
+        assert_eq!(came["event"], expected);
     }
-    let came = client
-        .done("events_wait", json!({"after_cursor": 1, "timeout_ms": 60_000}))
-        .await;
-    let expected = json!({
-        "cursor": 2, "type": "claude_permission_request", "requestId": "fghij", "toolName": "Bash",
-        "description": "list files", "inputPreview": "{\"command\": \"ls\"}",
-    });
-    assert_eq!(came["event"], expected);
 
     let mut stranger = told(HERE, "m1", "yes abcde");
     stranger["senderIsOwner"] = json!(false);

@@ -17,22 +17,22 @@ async fn bad_arguments_are_named_and_reach_no_gateway() {
         (
             "conversations_list",
             json!({"limit": 0}),
-            "field limit: expected a whole number from 1 to 500",
+            "field limit: expected a whole number from 1 to 500, got a number",
         ),
         (
             "conversations_list",
             json!({"limit": 501}),
-            "field limit: expected a whole number from 1 to 500",
+            "field limit: expected a whole number from 1 to 500, got a number",
         ),
         (
             "conversations_list",
             json!({"limit": 1.5}),
-            "field limit: expected a whole number from 1 to 500",
+            "field limit: expected a whole number from 1 to 500, got a number",
         ),
         (
             "conversations_list",
             json!({"limit": "5"}),
-            "field limit: expected a whole number from 1 to 500",
+            "field limit: expected a whole number from 1 to 500, got a text",
         ),
         (
             "conversations_list",
@@ -75,7 +75,7 @@ async fn bad_arguments_are_named_and_reach_no_gateway() {
         (
             "messages_read",
             json!({"session_key": HERE, "limit": 201}),
-            "field limit: expected a whole number from 1 to 200",
+            "field limit: expected a whole number from 1 to 200, got a number",
         ),
         (
             "attachments_fetch",
@@ -100,12 +100,12 @@ async fn bad_arguments_are_named_and_reach_no_gateway() {
         (
             "events_wait",
             json!({"timeout_ms": 0}),
-            "field timeout_ms: expected a whole number from 1 to 300000",
+            "field timeout_ms: expected a whole number from 1 to 300000, got a number",
         ),
         (
             "events_wait",
             json!({"timeout_ms": 300_001}),
-            "field timeout_ms: expected a whole number from 1 to 300000",
+            "field timeout_ms: expected a whole number from 1 to 300000, got a number",
         ),
         ("messages_send", json!({"session_key": HERE}), "field text is missing"),
         ("messages_send", send(""), "text must not be empty"),
