@@ -154,7 +154,7 @@ async fn what_an_agent_wants_to_do_is_listed_answered_and_done() {
     let mut client = client(&real, &["--admin", "--self-approval"]).await;
     let mut plain = self::client(&real, &[]).await;
     let word = fresh("approve");
-    let tool = json!({ "name": "exec", "arguments": { "command": format!("echo {word} $((6*7))") } });
+    let tool = json!({ "name": "exec", "arguments": { "command": format!("echo {word}") } });
     say(&real, &format!("script:{}", json!({ "tool": tool }))).await;
     let asked = event(&mut client, 0, |event| {
         event["type"] == "exec_approval_requested" && event["approval"].to_string().contains(&word)
@@ -181,8 +181,14 @@ async fn what_an_agent_wants_to_do_is_listed_answered_and_done() {
     let said = client.refused("permissions_respond", answer("allow-always")).await;
     assert!(said.contains("APPROVAL_ALLOW_ALWAYS_UNAVAILABLE"), "{said}");
     client.done("permissions_respond", answer("allow-once")).await;
-    arrived(&real, &format!("{word} 42")).await;
-    let resolved = event(&mut client, asked["cursor"].as_u64().expect("a cursor"), |event| {
+    let since = asked["cursor"].as_u64().expect("a cursor");
+    let done = event(&mut client, since, |event| {
+        let text = event["text"].as_str().unwrap_or_default();
+        event["role"] == "assistant" && text.contains("the tool said") && text.contains(&word)
+    })
+    .await;
+    assert!(!done["text"].as_str().expect("a text").contains("denied"), "{done}");
+    let resolved = event(&mut client, since, |event| {
         event["type"] == "exec_approval_resolved" && event["approval"]["id"] == id
     })
     .await;
