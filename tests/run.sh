@@ -52,10 +52,13 @@ fi
 install_packages
 if [ "$MODE" = bench ]; then
     shift
-    prepare_kubernetes
-    start_ssh
-    start_docker
-    start_kubernetes
+    wanted() { [ -z "$PARTS" ] || [[ " $PARTS " == *" $1 "* ]]; }
+    PARTS=$*
+    if wanted kubernetes; then prepare_kubernetes; fi
+    if wanted openclaw; then find_peer; fi
+    if wanted ssh; then start_ssh; fi
+    if wanted docker || wanted kubernetes; then start_docker; fi
+    if wanted kubernetes; then start_kubernetes; fi
     if "$CARGO" bench --locked --bench limits -- "$@"; then PASSED=1; else FAILED=$((FAILED + 1)); fi
     exit
 fi

@@ -2,11 +2,11 @@
 //!
 //! ```text
 //! tests/run.sh bench                            everything, in less than seven minutes
-//! cargo bench --bench limits -- submit status   some parts: submit, status, local, ssh, docker, kubernetes, program
+//! cargo bench --bench limits -- submit status   some parts: submit, status, local, ssh, docker, kubernetes, openclaw, program
 //! ```
 //!
-//! `ssh`, `docker` and `kubernetes` need the user, the daemon and the cluster that tests/run.sh brings, or those that
-//! CLAWHAND_TEST_* names; without them they are left out and say so.
+//! `ssh`, `docker`, `kubernetes` and `openclaw` need the user, the daemon, the cluster and the peer that tests/run.sh
+//! brings, or those that CLAWHAND_TEST_* names; without them they are left out and say so.
 //!
 //! Ours and bare take turns (A, B, A, B, ...) and the median round counts, so that what else runs on the machine hits
 //! both. docs/PERFORMANCE.md has recorded figures and what limits them. Start reading at [`submit`].
@@ -24,6 +24,7 @@ mod docker;
 mod kubernetes;
 mod local;
 mod memory;
+mod openclaw;
 mod program;
 mod rounds;
 mod site;
@@ -43,6 +44,9 @@ use crate::cluster::Cluster;
 /// Lets this program be the bare server whose start and memory are compared with clawhand's.
 const BARE_SERVER: &str = "bare-server";
 
+/// Lets it be a gateway that answers at once.
+const INSTANT_GATEWAY: &str = "instant-gateway";
+
 fn main() -> ExitCode {
     match run() {
         Ok(()) => ExitCode::SUCCESS,
@@ -59,6 +63,9 @@ fn run() -> anyhow::Result<()> {
     let runtime = || tokio::runtime::Builder::new_multi_thread().enable_all().build();
     if arguments.iter().any(|argument| argument == BARE_SERVER) {
         return runtime()?.block_on(bare::serve_alone());
+    }
+    if arguments.iter().any(|argument| argument == INSTANT_GATEWAY) {
+        return runtime()?.block_on(openclaw::instant_gateway());
     }
     // Control and engine log as they do in `clawhand serve`; only the last step, the terminal, is left out.
     tracing_subscriber::fmt()
@@ -91,6 +98,9 @@ fn run() -> anyhow::Result<()> {
     }
     if wanted("kubernetes") {
         runtime.block_on(kubernetes::measure(&environment))?;
+    }
+    if wanted("openclaw") {
+        runtime.block_on(openclaw::measure(&environment))?;
     }
     if wanted("program") {
         runtime.block_on(program::measure())?;

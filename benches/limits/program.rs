@@ -3,6 +3,7 @@
 mod flood;
 mod queue;
 
+use std::ffi::OsStr;
 use std::io::{BufRead as _, BufReader};
 use std::net::SocketAddr;
 use std::path::Path;
@@ -45,22 +46,18 @@ pub struct Server {
 impl Server {
     /// `clawhand serve` on an installation.
     pub fn clawhand(folders: &Folders) -> anyhow::Result<Self> {
-        let mut command = Command::new(PROGRAM);
-        command.args(["serve", "--port", "0"]);
-        command.arg("--data").arg(folders.data());
-        command.arg("--targets").arg(folders.targets());
-        Self::start(command, folders.path())
+        let mut command = clawhand(folders, &["serve", "--port", "0"]);
+        Self::start(&mut command)
     }
 
     /// The bare transport.
     fn bare(folders: &Folders) -> anyhow::Result<Self> {
-        let mut command = Command::new(std::env::current_exe()?);
-        command.arg(BARE_SERVER);
-        Self::start(command, folders.path())
+        let mut command = apart(std::env::current_exe()?, folders.path());
+        Self::start(command.arg(BARE_SERVER))
     }
 
-    fn start(mut command: Command, folder: &Path) -> anyhow::Result<Self> {
-        command.env_clear().env("PATH", PATH).current_dir(folder);
+    /// Starts a program and waits until it says where it listens.
+    pub fn start(command: &mut Command) -> anyhow::Result<Self> {
         command
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -73,8 +70,9 @@ impl Server {
                 let _ = child.wait();
                 anyhow::bail!("the server ended: {said}");
             };
-            if let Some((_, url)) = line.split_once("listening on http://") {
-                break url.trim_end_matches("/mcp").parse()?;
+            if let Some((_, place)) = line.split_once("listening on ") {
+                let place = place.trim_start_matches("http://").trim_end_matches("/mcp");
+                break place.parse()?;
             }
             said += &line;
         };
@@ -95,6 +93,22 @@ impl Drop for Server {
         }
         let _ = self.child.wait();
     }
+}
+
+/// `clawhand` on an installation.
+pub fn clawhand(folders: &Folders, arguments: &[&str]) -> Command {
+    let mut command = apart(PROGRAM, folders.path());
+    command.args(arguments);
+    command.arg("--data").arg(folders.data());
+    command.arg("--targets").arg(folders.targets());
+    command
+}
+
+/// A program that inherits nothing.
+pub fn apart(program: impl AsRef<OsStr>, folder: &Path) -> Command {
+    let mut command = Command::new(program);
+    command.env_clear().env("PATH", PATH).current_dir(folder);
+    command
 }
 
 /// From exec to the first answered call.

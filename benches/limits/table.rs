@@ -3,6 +3,8 @@
 use std::path::Path;
 
 const HEAD: [&str; 6] = ["what", "ours", "bare", "ratio", "goal", "met"];
+/// The column of what is compared with.
+const BESIDE: usize = 2;
 
 /// What a figure should be.
 #[derive(Debug, Clone, Copy)]
@@ -18,6 +20,7 @@ pub enum Goal {
 /// A table of one part.
 pub struct Table {
     title: String,
+    head: [String; 6],
     rows: Vec<[String; 6]>,
 }
 
@@ -41,8 +44,16 @@ impl Table {
     pub fn new(title: impl Into<String>) -> Self {
         Self {
             title: title.into(),
+            head: HEAD.map(str::to_owned),
             rows: Vec::new(),
         }
+    }
+
+    /// A table that compares not with a bare limit but with this peer.
+    pub fn beside(title: impl Into<String>, peer: &str) -> Self {
+        let mut table = Self::new(title);
+        peer.clone_into(&mut table.head[BESIDE]);
+        table
     }
 
     pub fn add(&mut self, line: Line) {
@@ -57,9 +68,8 @@ impl Table {
 
     /// As Markdown, aligned for a terminal.
     pub fn print(&self) {
-        let head = HEAD.map(str::to_owned);
         let width = |column: usize| {
-            let cells = self.rows.iter().chain(std::iter::once(&head));
+            let cells = self.rows.iter().chain(std::iter::once(&self.head));
             cells.map(|row| row[column].chars().count()).max().unwrap_or(0)
         };
         let line = |row: &[String; 6]| {
@@ -68,7 +78,7 @@ impl Table {
             format!("| {} |", cells.join(" | "))
         };
         println!("\n### {}\n", self.title);
-        println!("{}", line(&head));
+        println!("{}", line(&self.head));
         let dashes: Vec<_> = (0..HEAD.len()).map(|at| "-".repeat(width(at))).collect();
         println!("| {} |", dashes.join(" | "));
         for row in &self.rows {

