@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::caller::{Caller, text};
 use super::compared::{assert_log, many_files};
-use super::gate::{Gate, must};
+use super::gate::{Gate, Visit, must};
 use super::on_both_servers;
 use super::place::{Place, Server};
 use super::process;
@@ -246,7 +246,16 @@ async fn assert_lost(server: &Server, execution: &str) {
     assert!(!text(&result, "/reason/hint").is_empty(), "{result}");
 }
 
-/// A step with a child in a session of its own; both stand at the gate.
+/// A step with a child in a session of its own; both stand at the gate, and what was said before is kept.
+async fn astray(server: &Server, gate: &Gate) -> (String, [Visit; 2]) {
+    let caller = server.caller();
+    let execution = caller.run(&with_a_stray(gate)).await;
+    let visits = [gate.visit().await, gate.visit().await];
+    // What is still in the pipe goes with the supervisor.
+    caller.until_logged(&execution, "before\n").await;
+    (execution, visits)
+}
+
 fn with_a_stray(gate: &Gate) -> String {
     let stray = gate.script("gate stray");
     let quoted = stray.replace('\'', "'\\''");
@@ -258,8 +267,7 @@ fn with_a_stray(gate: &Gate) -> String {
 async fn a_killed_supervisor_is_unknown_and_never_runs_twice(place: &mut Place) {
     let gate = Gate::new().await;
     let server = place.serve().await;
-    let execution = server.caller().run(&with_a_stray(&gate)).await;
-    let (one, other) = (gate.visit().await, gate.visit().await);
+    let (execution, [one, other]) = astray(&server, &gate).await;
     process::signal(place.supervisor(&execution), Signal::SIGKILL);
     one.gone().await;
     other.gone().await;
@@ -271,8 +279,7 @@ async fn a_killed_supervisor_is_unknown_and_never_runs_twice(place: &mut Place) 
 async fn a_killed_server_and_supervisor_are_unknown(place: &mut Place) {
     let gate = Gate::new().await;
     let server = place.serve().await;
-    let execution = server.caller().run(&with_a_stray(&gate)).await;
-    let (one, other) = (gate.visit().await, gate.visit().await);
+    let (execution, [one, other]) = astray(&server, &gate).await;
     let supervisor = place.supervisor(&execution);
     server.signal(Signal::SIGSTOP);
     process::signal(supervisor, Signal::SIGKILL);
