@@ -6,6 +6,7 @@
 mod apis;
 mod caller;
 mod command;
+mod compared;
 mod edits;
 mod full;
 mod gate;

@@ -1,10 +1,14 @@
 //! Running a script in a container, with bytes going in and out of it.
+//!
+//! A cluster may lose the end of what a script printed and still tell that it ended well (kubernetes#124571). So every
+//! script says when that was all, and what comes without it counts as cut off, which may be tried again.
 
 use std::pin::Pin;
 
+use bytes::{Buf as _, BytesMut};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Status;
 use kube::api::{AttachParams, AttachedProcess};
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, BufReader};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, BufReader};
 
 use super::access::{Access, asked};
 use super::objects::KEEP;
@@ -12,6 +16,9 @@ use crate::executors::contract::ExecutorError;
 
 /// What is on its way at once, in bytes. Small pieces make a message each.
 pub(super) const BUFFER: usize = 256 * 1024;
+
+/// The last that a script prints which did what it was to do.
+const WHOLE: &str = "clawhand: that was all";
 
 /// Bytes for a script to read.
 pub(super) type Source = Pin<Box<dyn AsyncRead + Send>>;
@@ -31,10 +38,16 @@ impl Ran {
             return Ok(self);
         }
         let text = format!("failed to {what}: {} (exit code {})", self.stderr.trim(), self.code);
-        if self.stderr.to_ascii_lowercase().contains("no space left") {
-            return Err(ExecutorError::StorageFull(text));
-        }
-        Err(ExecutorError::Refused(text))
+        let complaint = self.stderr.to_ascii_lowercase();
+        let has = |words: &str| complaint.contains(words);
+        Err(if has("no space left") {
+            ExecutorError::StorageFull(text)
+        } else if has("short read") || has("unexpected eof") {
+            // What tars say of an archive that ends too early.
+            ExecutorError::Unreachable(text)
+        } else {
+            ExecutorError::Refused(text)
+        })
     }
 }
 
@@ -60,7 +73,7 @@ impl Access {
 
     /// Runs a script to its end.
     pub(super) async fn run(&self, pod: &str, script: &str) -> Result<Ran, ExecutorError> {
-        let process = self.attach(pod, script, false).await?;
+        let process = self.attach(pod, &telling_its_end(script), false).await?;
         let mut stdout = Vec::new();
         let ran = to_the_end(process, None, &mut stdout).await?;
         Ok(Ran { stdout, ..ran })
@@ -74,9 +87,13 @@ impl Access {
         source: Source,
         into: &mut (impl AsyncWrite + Unpin),
     ) -> Result<Ran, ExecutorError> {
-        let process = self.attach(pod, script, true).await?;
+        let process = self.attach(pod, &telling_its_end(script), true).await?;
         to_the_end(process, Some(source), into).await
     }
+}
+
+fn telling_its_end(script: &str) -> String {
+    format!("(\n{script}\n)\ncode=$?\n[ \"$code\" != 0 ] || printf '{WHOLE}'\nexit \"$code\"\n")
 }
 
 async fn to_the_end(
@@ -101,11 +118,14 @@ async fn to_the_end(
     };
     let mut stderr = Vec::new();
     let read = async {
-        let out = async { copied(out, into).await };
+        let out = async { passed_on(out, into).await };
         let err = async { copied(err, &mut stderr).await };
         let ended = async { exit_code(ended(status).await) };
-        let ((), (), code) = tokio::try_join!(out, err, ended)?;
-        Ok::<_, ExecutorError>(code)
+        let (is_whole, (), code) = tokio::try_join!(out, err, ended)?;
+        match code {
+            0 if !is_whole => Err(cut(" in the middle of what it printed")),
+            code => Ok(code),
+        }
     };
     let code = tokio::select! {
         code = read => code?,
@@ -126,6 +146,34 @@ async fn ended(status: Option<impl Future<Output = Option<Status>>>) -> Option<S
     status?.await
 }
 
+/// Passes on what a script prints, but for the mark at its end; false if there was none.
+async fn passed_on(
+    from: Option<impl AsyncRead + Unpin>,
+    into: &mut (impl AsyncWrite + Unpin),
+) -> Result<bool, ExecutorError> {
+    let mut held = BytesMut::new();
+    let passing = async {
+        if let Some(mut from) = from {
+            loop {
+                held.reserve(BUFFER);
+                if from.read_buf(&mut held).await? == 0 {
+                    break;
+                }
+                let sure = held.len().saturating_sub(WHOLE.len());
+                into.write_all(&held[..sure]).await?;
+                held.advance(sure);
+            }
+        }
+        let is_whole = held == WHOLE.as_bytes();
+        if !is_whole {
+            into.write_all(&held).await?;
+        }
+        into.flush().await?;
+        Ok(is_whole)
+    };
+    passing.await.map_err(|error| broken(&error))
+}
+
 async fn copied(
     from: Option<impl AsyncRead + Unpin>,
     into: &mut (impl AsyncWrite + Unpin),
@@ -142,7 +190,6 @@ async fn copied(
 
 /// What the cluster says of a script's end. Without a word it was cut off.
 pub(super) fn exit_code(status: Option<Status>) -> Result<i32, ExecutorError> {
-    let cut = |why: &str| ExecutorError::Unreachable(format!("a script in the pod was cut off{why}"));
     let status = status.ok_or_else(|| cut(""))?;
     if status.status.as_deref() == Some("Success") {
         return Ok(0);
@@ -153,4 +200,45 @@ pub(super) fn exit_code(status: Option<Status>) -> Result<i32, ExecutorError> {
         .find(|cause| cause.reason.as_deref() == Some("ExitCode"));
     let code = code.and_then(|cause| cause.message?.parse().ok());
     code.ok_or_else(|| cut(&format!(": {}", status.message.unwrap_or_default())))
+}
+
+fn cut(how: &str) -> ExecutorError {
+    ExecutorError::Unreachable(format!("a script in the pod was cut off{how}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio_util::io::StreamReader;
+
+    use super::*;
+
+    async fn passed(pieces: &[&[u8]]) -> (bool, String) {
+        let pieces: Vec<_> = pieces.iter().map(|piece| Ok::<_, std::io::Error>(*piece)).collect();
+        let from = StreamReader::new(futures_util::stream::iter(pieces));
+        let mut into = Vec::new();
+        let is_whole = passed_on(Some(from), &mut into).await.expect("nothing breaks");
+        (is_whole, String::from_utf8(into).expect("text"))
+    }
+
+    #[tokio::test]
+    async fn what_was_cut_off_is_told_from_what_is_whole() {
+        let mark = WHOLE.as_bytes();
+        let (first, last) = mark.split_at(5);
+        for (pieces, is_whole, text) in [
+            (&[b"some" as &[u8], b"thing", mark][..], true, "something"),
+            (&[b"something", first, last], true, "something"),
+            (&[b"something", mark, mark], true, "somethingclawhand: that was all"),
+            (&[mark], true, ""),
+            (&[b"something", first], false, "somethingclawh"),
+            (&[b"something", mark, b"\n"], false, "somethingclawhand: that was all\n"),
+            (&[], false, ""),
+        ] {
+            assert_eq!(passed(pieces).await, (is_whole, text.to_owned()), "{pieces:?}");
+        }
+        assert!(
+            !passed_on(None::<tokio::io::Empty>, &mut Vec::new())
+                .await
+                .expect("nothing breaks")
+        );
+    }
 }

@@ -6,7 +6,7 @@
 use k8s_openapi::api::batch::v1::Job;
 use kube::ResourceExt;
 use kube::api::{DeleteParams, ListParams, PostParams, Preconditions};
-use tokio::io::AsyncReadExt as _;
+use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _};
 
 use super::KubernetesExecutor;
 use super::access::{Access, asked, found, is_conflict};
@@ -25,7 +25,9 @@ pub(super) const LATE: i32 = 7;
 
 /// Unpacks what it reads into a folder of its own. Some tars leave links out that lead outside, which do no harm here.
 const UNPACK: &str = "umask 077; cd /clawhand && mkdir -p in/NAMEPART && cd in/NAMEPART && \
-    umask 0 && EXTRACT_UNSAFE_SYMLINKS=1 exec tar -xpf -";
+    umask 0 && EXTRACT_UNSAFE_SYMLINKS=1 tar -xpf -";
+/// After it, where not every tar knows an archive that ends between two files from a whole one.
+const IS_WHOLE: &str = " || exit; [ -e whole ] || { echo 'short read' >&2; exit 1; }";
 /// Moves what was unpacked into place and lets the step begin, or finds that this was done.
 const CLAIM: &str = r#"
 umask 077
@@ -55,8 +57,10 @@ rm -rf in
 "#;
 /// More than a tar says of what goes wrong.
 const COMPLAINT_MAX: u64 = 64 * 1024;
-/// Packs all that the next step shall find.
-const PACK: &str = "cd /clawhand && exec tar -cf - work home tmp";
+/// Packs all that the next step shall find, and last what tells that it is all.
+const PACK: &str = "cd /clawhand && : >whole && exec tar -cf - work home tmp whole";
+/// How often a transfer is tried that breaks off.
+const TRANSFERS: u32 = 3;
 
 impl KubernetesExecutor {
     /// Makes the pod that holds the inputs and lays them there. Before the first attempt it begins from nothing each
@@ -84,8 +88,7 @@ impl KubernetesExecutor {
         };
         access.make_job(&objects::job(&wanted)?).await?;
         let pod = self.until_up(&access, &name).await?.map_err(|why| refused(&why))?;
-        let source: Source = Box::pin(tokio::fs::File::from_std(packed));
-        bring(&access, &pod, source).await?;
+        transferred(|| bring(&access, &pod, &packed)).await?;
         match access.advance(&name, State::New, State::Ended).await? {
             Some(_) => Ok(()),
             None => Err(ExecutorError::Unreachable("the job of the inputs is gone".to_owned())),
@@ -140,7 +143,7 @@ impl KubernetesExecutor {
                 return access.withdraw(&name, &why).await;
             }
         };
-        let carried = carry(&access, &from, &pod).await?;
+        let carried = transferred(|| carry(&access, &from, &pod)).await?;
         let job = access.advance(&name, State::New, State::Released).await?;
         if !job.is_some_and(|job| State::of(&job) == State::Released) {
             return Ok(());
@@ -184,8 +187,26 @@ fn transfer() -> String {
     AttemptId::random().to_string()
 }
 
+/// Transfers anew what was cut off.
+async fn transferred<T, F>(transfer: impl Fn() -> F) -> Result<T, ExecutorError>
+where
+    F: Future<Output = Result<T, ExecutorError>>,
+{
+    for _ in 1..TRANSFERS {
+        match transfer().await {
+            Err(ExecutorError::Unreachable(why)) => tracing::warn!(why, "a transfer is begun anew"),
+            done => return done,
+        }
+    }
+    transfer().await
+}
+
 /// Inputs into the pod that holds them.
-async fn bring(access: &Access, pod: &str, source: Source) -> Result<(), ExecutorError> {
+async fn bring(access: &Access, pod: &str, packed: &std::fs::File) -> Result<(), ExecutorError> {
+    let failed = |error: std::io::Error| ExecutorError::Unreachable(format!("failed to read the inputs: {error}"));
+    let mut source = tokio::fs::File::from_std(packed.try_clone().map_err(failed)?);
+    source.rewind().await.map_err(failed)?;
+    let source: Source = Box::pin(source);
     let name = transfer();
     let unpack = UNPACK.replace("PART", "/work").replace("NAME", &name);
     access
@@ -207,7 +228,7 @@ async fn carry(access: &Access, from: &str, to: &str) -> Result<String, Executor
     let (Some(status), Some(out), Some(err)) = (status, out, err) else {
         return Err(ExecutorError::Unreachable("the pod gives no output".to_owned()));
     };
-    let unpack = UNPACK.replace("PART", "").replace("NAME", &name);
+    let unpack = UNPACK.replace("PART", "").replace("NAME", &name) + IS_WHOLE;
     let mut nowhere = tokio::io::sink();
     let unpacked = access.feed(to, &unpack, Box::pin(out), &mut nowhere);
     let packed = async {

@@ -65,13 +65,14 @@ while [ -z "$over" ]; do
     cat <&3
 done
 is_over || exit 5
+printf 'size=%s\n' "$(($(wc -c <out)))" >&2
 cat exit >&2
 "#;
 /// The supervisor is gone and left no word.
 const GONE: i32 = 5;
 /// The step was not yet let go.
 const NOT_LAID: i32 = 6;
-/// The script has followed for long enough.
+/// The script has followed for long enough, or some of what it printed got lost: the rest is to be asked for anew.
 const ENOUGH: i32 = 9;
 
 /// How long the status of a container may lag behind its end.
@@ -212,9 +213,10 @@ impl KubernetesExecutor {
             return Ok(None);
         }
         match reading.next(window.max, true).await? {
+            Read::End(ENOUGH, _) => Ok(None),
             Read::End(code, said) => self.ended(handle, Bytes::new(), (code, &said)).await,
             Read::Output(output) if reading.buffer.is_empty() => match reading.next(window.max, true).await? {
-                Read::Output(_) => Ok(Some(running(output))),
+                Read::Output(_) | Read::End(ENOUGH, _) => Ok(Some(running(output))),
                 Read::End(code, said) => self.ended(handle, output, (code, &said)).await,
             },
             Read::Output(output) => Ok(Some(running(output))),
@@ -320,6 +322,9 @@ impl Reading {
         let code = self.ended.clone().unwrap_or(Ok(ENOUGH))?;
         let mut said = String::new();
         let _ = self.err.read_to_string(&mut said).await;
+        if posix::output_size(&said).is_some_and(|size| size > self.at) {
+            return Ok(Read::End(ENOUGH, said));
+        }
         Ok(Read::End(code, said))
     }
 }

@@ -69,7 +69,9 @@ pub(super) fn sweep(run: &RunFolder) -> io::Result<bool> {
 
 pub(super) async fn probe(executor: &LocalExecutor) -> Result<Facts, Trouble> {
     let execution = ExecutionId::random();
-    let workspace = executor.prepare(execution, &[]).await?;
+    // At once, and not on a thread that may block: one that is dropped meanwhile would make the folder all the same, and
+    // nobody would take it along.
+    let workspace = executor.lay_out(execution, &[])?;
     let _throwaway = Throwaway::new(executor.run_folder(execution)).map_err(|error| failed("begin a probe", &error))?;
     let questions: Vec<_> = PROBED_TOOLS
         .into_iter()

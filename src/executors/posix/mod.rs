@@ -13,5 +13,5 @@ mod tools;
 pub use files::{LaidOut, collected, lay_out, pack};
 pub(super) use job::stripped;
 pub use job::{Job, Layout, OutputMode, job, quoted};
-pub use note::{StartedNote, exit_report};
+pub use note::{StartedNote, exit_report, output_size};
 pub(super) use tools::{ask_for_tools, told_tools};

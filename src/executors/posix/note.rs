@@ -52,6 +52,11 @@ pub fn exit_report(text: &str) -> Option<ExitReport> {
     })
 }
 
+/// How much the step printed, where that is said in front of a note.
+pub fn output_size(text: &str) -> Option<u64> {
+    fields(text)?.get("size")?.parse().ok()
+}
+
 fn fields(text: &str) -> Option<HashMap<&str, &str>> {
     let mut fields = HashMap::new();
     for line in text.lines() {

@@ -585,6 +585,11 @@ cw_go_on() {
         ;;
     drain)
         [ -z "$cw_drained" ] || return 1
+        if [ -z "$cw_until" ]; then
+            cw_until=$((cw_now + 1000))
+            cw_later 1010 tick
+            return 0
+        fi
         [ "$cw_now" -ge "$cw_until" ] || return 0
         cw_cut
         cw_until=$((cw_now + 1000))
@@ -593,9 +598,10 @@ cw_go_on() {
         ;;
     esac
     [ -z "$cw_drained" ] || return 1
+    # What R has to say is mostly said already and only not heard yet: then no timer is needed.
     cw_phase=drain
-    cw_until=$((cw_now + 1000))
-    cw_later 1010 tick
+    cw_until=
+    printf 'tick\n' >&4
     return 0
 }
 

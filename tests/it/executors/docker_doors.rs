@@ -14,7 +14,7 @@ use tokio::net::{TcpListener, UnixListener, UnixStream};
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
-use super::suite::{System, goes_through};
+use super::suite::System;
 use super::suite_docker::Daemon;
 use super::trust::{Clients, Trust};
 
@@ -120,21 +120,29 @@ async fn behind_tls() -> Option<Behind<(Trust, Door)>> {
     Some(Behind { daemon, block, way })
 }
 
-// Requests, uploads, downloads, and connections that are taken over: by a job on standard input, and by output.
-goes_through!(
-    behind_tls();
-    ends::the_exit_code_is_exact,
-    every::cancelling_ends_all_of_it,
-    files::archives_are_unpacked_and_later_inputs_win,
-    files::a_large_input_arrives_whole,
-    files::outputs_are_found_by_globs_and_links_are_refused,
-    output::it_is_exact_and_in_order,
-    every::it_is_seen_while_the_work_goes_on,
-    every::secrets_are_nowhere_in_sight,
-    every::another_process_goes_on_where_one_ended,
-    every::many_at_once_keep_apart,
-    every::a_probe_finds_what_is_there,
-);
+/// What a way to the daemon has to carry: requests, uploads, downloads, and connections that are taken over, by a job on
+/// standard input and by output.
+macro_rules! is_carried {
+    ($daemon:expr) => {
+        $crate::executors::suite::goes_through!(
+            $daemon;
+            ends::the_exit_code_is_exact,
+            every::cancelling_ends_all_of_it,
+            files::archives_are_unpacked_and_later_inputs_win,
+            files::a_large_input_arrives_whole,
+            files::outputs_are_found_by_globs_and_links_are_refused,
+            output::it_is_exact_and_in_order,
+            every::it_is_seen_while_the_work_goes_on,
+            every::secrets_are_nowhere_in_sight,
+            every::another_process_goes_on_where_one_ended,
+            every::many_at_once_keep_apart,
+            every::a_probe_finds_what_is_there,
+        );
+    };
+}
+pub(super) use is_carried;
+
+is_carried!(behind_tls());
 
 #[tokio::test]
 async fn those_who_do_not_trust_each_other_are_told_apart() {

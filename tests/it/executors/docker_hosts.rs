@@ -5,11 +5,11 @@ use clawhand::domain::target::{DockerBlock, DockerSsh, ExecutorBlock};
 use clawhand::executors::{Executor as _, ExecutorError};
 use nix::unistd::User;
 
-use super::docker_doors::{Behind, Door, socket};
+use super::docker_doors::{Behind, Door, is_carried, socket};
 use super::rig::patiently;
 use super::ssh_rig::Sshd;
 use super::ssh_way::Way;
-use super::suite::{Run, goes_through, sh};
+use super::suite::{Run, sh};
 use super::suite_docker::Daemon;
 
 type Host = Behind<(Sshd, Door)>;
@@ -35,20 +35,7 @@ async fn on_a_host() -> Option<Host> {
     Some(Behind { daemon, block, way })
 }
 
-goes_through!(
-    on_a_host();
-    ends::the_exit_code_is_exact,
-    every::cancelling_ends_all_of_it,
-    files::archives_are_unpacked_and_later_inputs_win,
-    files::a_large_input_arrives_whole,
-    files::outputs_are_found_by_globs_and_links_are_refused,
-    output::it_is_exact_and_in_order,
-    every::it_is_seen_while_the_work_goes_on,
-    every::secrets_are_nowhere_in_sight,
-    every::another_process_goes_on_where_one_ended,
-    every::many_at_once_keep_apart,
-    every::a_probe_finds_what_is_there,
-);
+is_carried!(on_a_host());
 
 #[test]
 fn the_way_to_a_host_is_read_from_a_target() {

@@ -7,7 +7,8 @@ use nix::sys::signal::Signal;
 use serde_json::json;
 
 use super::caller::{Caller, text};
-use super::gate::{Gate, must};
+use super::compared::{assert_log, many_files};
+use super::gate::{Gate, Visit, must};
 use super::on_both_servers;
 use super::place::{Place, Server};
 use super::process;
@@ -45,16 +46,7 @@ fn counting(gate: &Gate, gates: u32) -> String {
 
 fn assert_counted(log: &str, gates: u32) {
     let expected = format!("{HEAD}{}", lines(1, gates * 1000));
-    let differs = log
-        .lines()
-        .zip(expected.lines())
-        .position(|(got, wanted)| got != wanted);
-    assert!(
-        log == expected,
-        "the log has {} lines instead of {}, and differs from line {differs:?} on",
-        log.lines().count(),
-        expected.lines().count()
-    );
+    assert_log(log, &expected);
 }
 
 async fn a_killed_server_goes_on_where_it_was(place: &mut Place) {
@@ -154,21 +146,6 @@ async fn what_may_be_repeated_is_started_again(place: &mut Place) {
     server.stop().await;
 }
 
-/// An archive that takes a while to lay out.
-fn many_files() -> Vec<u8> {
-    let gz = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
-    let mut archive = tar::Builder::new(gz);
-    for number in 0..20_000 {
-        let mut header = tar::Header::new_gnu();
-        header.set_size(2);
-        header.set_mode(0o644);
-        header.set_cksum();
-        let name = format!("files/{}/{number}", number % 100);
-        archive.append_data(&mut header, name, &b"x\n"[..]).expect("added");
-    }
-    archive.into_inner().expect("written").finish().expect("packed")
-}
-
 async fn a_server_killed_while_preparing_prepares_again(place: &mut Place) {
     let gate = Gate::new().await;
     let server = place.serve().await;
@@ -180,7 +157,7 @@ async fn a_server_killed_while_preparing_prepares_again(place: &mut Place) {
     let asked = caller
         .ok("upload_artifact", json!({"task_id": task, "name": "many.tar.gz"}))
         .await;
-    let put = caller.http.put(text(&asked, "/upload_url")).body(many_files());
+    let put = caller.http.put(text(&asked, "/upload_url")).body(many_files(20_000));
     let (status, body) = caller.fetched(put).await;
     assert_eq!(status, 201, "{}", String::from_utf8_lossy(&body));
     let execution = caller.start(&task).await;
@@ -269,7 +246,16 @@ async fn assert_lost(server: &Server, execution: &str) {
     assert!(!text(&result, "/reason/hint").is_empty(), "{result}");
 }
 
-/// A step with a child in a session of its own; both stand at the gate.
+/// A step with a child in a session of its own; both stand at the gate, and what was said before is kept.
+async fn astray(server: &Server, gate: &Gate) -> (String, [Visit; 2]) {
+    let caller = server.caller();
+    let execution = caller.run(&with_a_stray(gate)).await;
+    let visits = [gate.visit().await, gate.visit().await];
+    // What is still in the pipe goes with the supervisor.
+    caller.until_logged(&execution, "before\n").await;
+    (execution, visits)
+}
+
 fn with_a_stray(gate: &Gate) -> String {
     let stray = gate.script("gate stray");
     let quoted = stray.replace('\'', "'\\''");
@@ -281,8 +267,7 @@ fn with_a_stray(gate: &Gate) -> String {
 async fn a_killed_supervisor_is_unknown_and_never_runs_twice(place: &mut Place) {
     let gate = Gate::new().await;
     let server = place.serve().await;
-    let execution = server.caller().run(&with_a_stray(&gate)).await;
-    let (one, other) = (gate.visit().await, gate.visit().await);
+    let (execution, [one, other]) = astray(&server, &gate).await;
     process::signal(place.supervisor(&execution), Signal::SIGKILL);
     one.gone().await;
     other.gone().await;
@@ -294,8 +279,7 @@ async fn a_killed_supervisor_is_unknown_and_never_runs_twice(place: &mut Place) 
 async fn a_killed_server_and_supervisor_are_unknown(place: &mut Place) {
     let gate = Gate::new().await;
     let server = place.serve().await;
-    let execution = server.caller().run(&with_a_stray(&gate)).await;
-    let (one, other) = (gate.visit().await, gate.visit().await);
+    let (execution, [one, other]) = astray(&server, &gate).await;
     let supervisor = place.supervisor(&execution);
     server.signal(Signal::SIGSTOP);
     process::signal(supervisor, Signal::SIGKILL);

@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use clawhand::domain::target::SshBlock;
 
-use super::site::{HEAD, Site as _, assert_log, place_at, tell, until};
+use super::site::{HEAD, Site as _, place_at, tell, until};
 use super::ssh::Host;
 use crate::executors::ssh_way::Way;
 use crate::server::caller::{Caller, text};
+use crate::server::compared::assert_log;
 use crate::server::place::Place;
 
 /// As long as the promise says.

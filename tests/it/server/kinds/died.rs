@@ -6,11 +6,10 @@ use serde_json::{Value, json};
 use super::docker::Containers;
 use super::kubernetes::Pods;
 use super::proxy::Proxy;
-use super::site::{
-    HEAD, Site, assert_log, both_halves, has_entries, place_at, settle, submit, tell, two_halves, until,
-};
+use super::site::{HEAD, Site, both_halves, has_entries, place_at, submit, tell, two_halves, until};
 use super::ssh::Host;
 use crate::server::caller::{Caller, text};
+use crate::server::compared::{assert_log, many_files, settle};
 use crate::server::gate::Gate;
 use crate::server::place::{Place, Server};
 
@@ -62,8 +61,8 @@ async fn assert_as_without_a_death(site: &dyn Site, caller: &Caller, execution: 
 
     let (log, mut result) = caller.followed(execution).await;
     assert_log(&log, &both_halves(LINES));
-    settle(&mut expected);
-    settle(&mut result);
+    settle(&mut expected, &[]);
+    settle(&mut result, &[]);
     assert_eq!(result, expected);
     assert_eq!(expected["artifacts"][0]["text"], "run\n", "{expected}");
     assert_eq!(site.begun(execution).await, 1, "it was started twice");
@@ -108,21 +107,6 @@ async fn a_server_killed_while_collecting_collects_again(site: &dyn Site) {
     place.end().await;
 }
 
-/// An archive that takes a while to lay out.
-fn many_files() -> Vec<u8> {
-    let gz = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
-    let mut archive = tar::Builder::new(gz);
-    for number in 0..10_000 {
-        let mut header = tar::Header::new_gnu();
-        header.set_size(2);
-        header.set_mode(0o644);
-        header.set_cksum();
-        let name = format!("files/{}/{number}", number % 100);
-        archive.append_data(&mut header, name, &b"x\n"[..]).expect("added");
-    }
-    archive.into_inner().expect("written").finish().expect("packed")
-}
-
 /// A task with many files, of which its step counts those that it finds.
 async fn with_many_files(site: &dyn Site, caller: &Caller) -> String {
     let script = format!(
@@ -133,7 +117,7 @@ async fn with_many_files(site: &dyn Site, caller: &Caller) -> String {
     let asked = caller
         .ok("upload_artifact", json!({"task_id": task, "name": "many.tar.gz"}))
         .await;
-    let put = caller.http.put(text(&asked, "/upload_url")).body(many_files());
+    let put = caller.http.put(text(&asked, "/upload_url")).body(many_files(10_000));
     let (status, body) = caller.fetched(put).await;
     assert_eq!(status, 201, "{}", String::from_utf8_lossy(&body));
     task

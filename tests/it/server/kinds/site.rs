@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::task::JoinSet;
 
 use crate::server::caller::{Caller, text};
@@ -133,43 +133,6 @@ pub fn both_halves(lines: u32) -> String {
     let part = |from: u32, to: u32| -> String { (from..=to).map(|n| format!("line {n}\n")).collect() };
     let (first, second) = (part(1, lines), part(lines + 1, 2 * lines));
     format!("{HEAD}{first}at the gate\n{second}run\n")
-}
-
-/// The log is whole: each line once, in order.
-pub fn assert_log(log: &str, expected: &str) {
-    let differs = log
-        .lines()
-        .zip(expected.lines())
-        .position(|(got, wanted)| got != wanted);
-    assert!(
-        log == expected,
-        "the log has {} lines instead of {}, and differs from line {differs:?} on: {:?}",
-        log.lines().count(),
-        expected.lines().count(),
-        differs.map(|line| log.lines().skip(line).take(3).collect::<Vec<_>>())
-    );
-}
-
-/// Takes out of a result what differs from one time to the next.
-pub fn settle(value: &mut Value) {
-    match value {
-        Value::Object(fields) => {
-            for varying in [
-                "execution_id",
-                "task_id",
-                "duration_ms",
-                "uri",
-                "download_url",
-                "download_expires_at",
-            ] {
-                fields.remove(varying);
-            }
-            fields.retain(|name, _| !name.ends_with("_at"));
-            fields.values_mut().for_each(settle);
-        }
-        Value::Array(items) => items.iter_mut().for_each(settle),
-        _ => {}
-    }
 }
 
 /// Writes a line to a pipe, once somebody reads it.
