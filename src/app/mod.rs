@@ -18,11 +18,11 @@ use crate::config::{Config, Environment};
 use crate::control::links::Links;
 use crate::control::{self, Control, ControlSettings};
 use crate::domain::signing::SigningKey;
-use crate::domain::{Clock, ExecutionId};
+use crate::domain::{Clock, ExecutionId, Target};
 use crate::engine::{self, Engine, EngineSettings};
 use crate::executors::{Executor, ExecutorSettings, Executors, LocalSettings};
 use crate::gateway::socket::Surroundings;
-use crate::gateway::{Gateways, ReadSecret, Secret};
+use crate::gateway::{Gateway, Gateways, ReadSecret, Secret};
 use crate::inventory::Inventory;
 use crate::lifecycle::Lifecycle;
 use crate::redact::Vault;
@@ -73,11 +73,13 @@ impl Home {
             .migrate()
             .await
             .context("the database can't be brought up to date")?;
-        let inventory = open_inventory(&config.targets)?;
         let blobs = Blobs::open(&blob_settings(&config, environment, &folders.scratch))
             .context("the artifact store can't be opened")?;
         let vault = Vault::new(environment.all().clone());
+        let gateways = open_gateways(&config, &vault, &lifecycle);
+        let inventory = open_inventory(&config.targets, chats(&gateways))?;
         let executors = Executors::new(ExecutorSettings {
+            gateways: gateways.clone(),
             local: LocalSettings {
                 runs: folders.runs,
                 program: std::env::current_exe().context("clawhand can't find its own program file")?,
@@ -95,7 +97,7 @@ impl Home {
         });
         Ok(Self {
             signing: key_file::open(&config.data.join("secret.key"))?,
-            gateways: open_gateways(&config, &vault, &lifecycle),
+            gateways,
             vault,
             executors: Arc::new(executors),
             config,
@@ -261,12 +263,20 @@ fn open_gateways(config: &Config, vault: &Vault, lifecycle: &Lifecycle) -> Gatew
     Gateways::new(instances, &secrets, &surroundings)
 }
 
-/// Reads the folder of targets.
+/// A target for chats with each gateway that go on in the background.
+fn chats(gateways: &Gateways) -> Vec<Target> {
+    let instances = gateways.list().iter().map(Gateway::instance);
+    instances
+        .map(|instance| Target::for_chats(instance.name.as_str(), instance.max_concurrent, instance.max_reply))
+        .collect()
+}
+
+/// Reads the folder of targets, and adds those that no file describes.
 ///
 /// # Errors
 /// Every mistake in it, a line each.
-pub fn open_inventory(folder: &Path) -> anyhow::Result<Inventory> {
-    Inventory::open(folder).map_err(|problems| {
+pub fn open_inventory(folder: &Path, builtin: Vec<Target>) -> anyhow::Result<Inventory> {
+    Inventory::open_with(folder, builtin).map_err(|problems| {
         let lines: Vec<_> = problems.iter().map(ToString::to_string).collect();
         anyhow::anyhow!(
             "the targets in {} have mistakes:\n{}",

@@ -5,6 +5,7 @@
 
 mod apis;
 mod caller;
+mod chats;
 mod command;
 mod edits;
 mod full;

@@ -2,6 +2,7 @@
 
 mod bounds;
 mod refuse;
+pub(super) mod tasks;
 
 use serde_json::Value;
 use tokio::sync::watch;

@@ -7,8 +7,12 @@ mod list_targets;
 mod list_tasks;
 mod openclaw;
 mod openclaw_chat;
+mod openclaw_chat_async;
 mod openclaw_instances;
 mod openclaw_status;
+mod openclaw_task_cancel;
+mod openclaw_task_list;
+mod openclaw_task_status;
 mod respond_to_approval;
 mod start_execution;
 mod submit_task;
@@ -63,8 +67,12 @@ fn all() -> Vec<Tool> {
         list_targets::tool(),
         list_tasks::tool(),
         openclaw_chat::tool(),
+        openclaw_chat_async::tool(),
         openclaw_instances::tool(),
         openclaw_status::tool(),
+        openclaw_task_cancel::tool(),
+        openclaw_task_list::tool(),
+        openclaw_task_status::tool(),
         respond_to_approval::tool(),
         start_execution::tool(),
         submit_task::tool(),
@@ -105,7 +113,11 @@ pub(super) async fn call(call: Call<'_>) -> Called {
         "list_tasks" => list_tasks::call(call).await,
         "openclaw_chat" => openclaw_chat::call(call).await,
         "openclaw_instances" => openclaw_instances::call(call),
+        "openclaw_chat_async" => openclaw_chat_async::call(call).await,
         "openclaw_status" => openclaw_status::call(call).await,
+        "openclaw_task_cancel" => openclaw_task_cancel::call(call).await,
+        "openclaw_task_list" => openclaw_task_list::call(call).await,
+        "openclaw_task_status" => openclaw_task_status::call(call).await,
         "respond_to_approval" => respond_to_approval::call(call).await,
         "start_execution" => start_execution::call(call).await,
         "submit_task" => submit_task::call(call).await,
@@ -206,6 +218,6 @@ mod tests {
         assert_eq!(seen(&[]), 1);
         assert_eq!(seen(&[Scope::Approve]), 2);
         assert_eq!(seen(&[Scope::Tasks]), 9);
-        assert_eq!(seen(&[Scope::Openclaw]), 4);
+        assert_eq!(seen(&[Scope::Openclaw]), 8);
     }
 }

@@ -82,7 +82,16 @@ async fn the_tools_are_there_for_those_who_may_and_where_there_is_a_gateway() {
     let listed = list(&[Scope::Openclaw]).await;
     assert_eq!(
         names(&listed),
-        ["list_targets", "openclaw_chat", "openclaw_instances", "openclaw_status"]
+        [
+            "list_targets",
+            "openclaw_chat",
+            "openclaw_chat_async",
+            "openclaw_instances",
+            "openclaw_status",
+            "openclaw_task_cancel",
+            "openclaw_task_list",
+            "openclaw_task_status"
+        ]
     );
     assert_eq!(names(&list(&[Scope::Tasks]).await).len(), 9);
     let door = lab.door(&[Scope::Tasks]).await;
