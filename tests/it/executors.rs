@@ -1,5 +1,6 @@
 //! The contract of executors, told as stories: one suite for every kind, and what holds of a kind beyond it.
 
+mod agents;
 mod confined;
 mod contract;
 mod docker;
@@ -10,7 +11,6 @@ mod files;
 pub mod http;
 pub mod kubernetes;
 mod lost;
-mod openclaw;
 mod output;
 mod posix;
 pub mod rig;
@@ -18,11 +18,11 @@ mod ssh;
 pub mod ssh_rig;
 pub mod ssh_way;
 pub mod suite;
+mod suite_agents;
 pub mod suite_docker;
 mod suite_http;
 mod suite_kubernetes;
 mod suite_local;
-mod suite_openclaw;
 mod suite_scripted;
 mod suite_ssh;
 mod tree;

@@ -15,6 +15,7 @@ mod keys;
 mod killed;
 mod kinds;
 mod links;
+mod openclaw;
 mod outage;
 mod output;
 mod place;

@@ -65,7 +65,7 @@ async fn serve(place: &Place, agents: &Agents, limit: u32) -> Server {
     std::fs::write(&token, TOKEN).expect("written");
     let table = |name: &str| {
         format!(
-            "[[gateway]]\nname = \"{name}\"\nurl = \"http://localhost:{}\"\ntoken_file = \"{}\"\nmax_concurrent = {limit}\n",
+            "[[gateway]]\nname = \"{name}\"\nurl = \"http://localhost:{}\"\ntoken = {{ file = \"{}\" }}\nmax_concurrent = {limit}\n",
             agents.address.port(),
             token.display()
         )
@@ -75,22 +75,22 @@ async fn serve(place: &Place, agents: &Agents, limit: u32) -> Server {
     place.serve().await
 }
 
-async fn queued(caller: &Caller, arguments: Value) -> String {
+pub(super) async fn queued(caller: &Caller, arguments: Value) -> String {
     text(&caller.ok("openclaw_chat_async", arguments).await, "/task_id")
 }
 
 /// The execution behind a task.
-fn execution(task: &str) -> String {
+pub(super) fn execution(task: &str) -> String {
     format!("exe_{}", task.trim_start_matches("task_").replace('-', ""))
 }
 
 /// Waits for the end of a task; what it is then.
-async fn ended(caller: &Caller, task: &str) -> Value {
+pub(super) async fn ended(caller: &Caller, task: &str) -> Value {
     caller.followed(&execution(task)).await;
     status(caller, task).await
 }
 
-async fn status(caller: &Caller, task: &str) -> Value {
+pub(super) async fn status(caller: &Caller, task: &str) -> Value {
     caller.ok("openclaw_task_status", json!({ "task_id": task })).await
 }
 

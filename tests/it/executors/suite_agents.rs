@@ -11,8 +11,8 @@ use clawhand::domain::{AttemptId, ExecutionId};
 use clawhand::executors::{Executor, ExitReport, Handle, StartAttempt};
 use serde_json::json;
 
+use super::agents::Desk;
 use super::http::{call, everything};
-use super::openclaw::Desk;
 use super::suite::{ALL, Run, System, Work, files, keeps_the_core, machine, work};
 use crate::gateway::scripted::agents::{Act, Agents};
 
