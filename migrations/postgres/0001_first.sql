@@ -46,13 +46,19 @@ CREATE TABLE executions (
     parent_id TEXT COLLATE "C" REFERENCES executions (id) ON DELETE CASCADE,
     member TEXT,
     -- whether the parent's log tells how it ended
-    told BIGINT NOT NULL DEFAULT 0
+    told BIGINT NOT NULL DEFAULT 0,
+    -- among those of one owner for one target, higher ones come first
+    priority BIGINT NOT NULL DEFAULT 0,
+    -- the conversation that a chat is part of, as its caller calls it
+    session TEXT,
+    -- when something was last added to the log
+    logged_at BIGINT
 );
 CREATE UNIQUE INDEX executions_by_key ON executions (owner, idempotency_key);
 CREATE UNIQUE INDEX executions_by_parent ON executions (parent_id, member);
 CREATE INDEX executions_by_task ON executions (task_id, id);
 CREATE INDEX executions_by_owner ON executions (owner, id);
-CREATE INDEX executions_queued ON executions (owner, target, id) WHERE state = 'queued';
+CREATE INDEX executions_queued ON executions (owner, target, priority DESC, id) WHERE state = 'queued';
 CREATE INDEX executions_running ON executions (owner, target) WHERE state IN ('preparing', 'running', 'collecting');
 CREATE INDEX executions_driven ON executions (lease_until) WHERE state IN ('preparing', 'running', 'collecting');
 

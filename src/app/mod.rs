@@ -19,11 +19,11 @@ use crate::config::{Config, Environment};
 use crate::control::links::Links;
 use crate::control::{self, Control, ControlSettings};
 use crate::domain::signing::SigningKey;
-use crate::domain::{Clock, ExecutionId};
+use crate::domain::{Clock, ExecutionId, Target};
 use crate::engine::{self, Engine, EngineSettings};
 use crate::executors::{Executor, ExecutorSettings, Executors, LocalSettings};
 use crate::gateway::socket::Surroundings;
-use crate::gateway::{Gateways, ReadSecret, Secret};
+use crate::gateway::{Gateway, Gateways, ReadSecret, Secret};
 use crate::inventory::Inventory;
 use crate::lifecycle::Lifecycle;
 use crate::redact::Vault;
@@ -74,11 +74,15 @@ impl Home {
             .migrate()
             .await
             .context("the database can't be brought up to date")?;
-        let inventory = open_inventory(&config.targets)?;
         let blobs = Blobs::open(&blob_settings(&config, environment, &folders.scratch))
             .context("the artifact store can't be opened")?;
         let vault = Vault::new(environment.all().clone());
+        // A client may outlive this process: the cursors of the next one are larger.
+        let cursors = u64::try_from(clock.now().0).unwrap_or_default();
+        let gateways = open_gateways(&config, &vault, &lifecycle, cursors);
+        let inventory = open_inventory(&config.targets, chats(&gateways))?;
         let executors = Executors::new(ExecutorSettings {
+            gateways: gateways.clone(),
             local: LocalSettings {
                 runs: folders.runs,
                 program: std::env::current_exe().context("clawhand can't find its own program file")?,
@@ -94,11 +98,9 @@ impl Home {
                 Arc::new(move |reference| vault.read(reference).map_err(|error| error.to_string()))
             },
         });
-        // A client may outlive this process: the cursors of the next one are larger.
-        let cursors = u64::try_from(clock.now().0).unwrap_or_default();
         Ok(Self {
             signing: key_file::open(&config.data.join("secret.key"))?,
-            gateways: open_gateways(&config, &vault, &lifecycle, cursors),
+            gateways,
             vault,
             executors: Arc::new(executors),
             config,
@@ -270,12 +272,20 @@ fn private_texts(config: &Config, gateways: &Gateways) -> Vec<String> {
     texts
 }
 
-/// Reads the folder of targets.
+/// A target for chats with each gateway that go on in the background.
+fn chats(gateways: &Gateways) -> Vec<Target> {
+    let instances = gateways.list().iter().map(Gateway::instance);
+    instances
+        .map(|instance| Target::for_chats(instance.name.as_str(), instance.max_concurrent, instance.max_reply))
+        .collect()
+}
+
+/// Reads the folder of targets, and adds those that no file describes.
 ///
 /// # Errors
 /// Every mistake in it, a line each.
-pub fn open_inventory(folder: &Path) -> anyhow::Result<Inventory> {
-    Inventory::open(folder).map_err(|problems| {
+pub fn open_inventory(folder: &Path, builtin: Vec<Target>) -> anyhow::Result<Inventory> {
+    Inventory::open_with(folder, builtin).map_err(|problems| {
         let lines: Vec<_> = problems.iter().map(ToString::to_string).collect();
         anyhow::anyhow!(
             "the targets in {} have mistakes:\n{}",

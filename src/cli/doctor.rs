@@ -50,7 +50,7 @@ pub(super) async fn execute(
     environment: &Environment,
 ) -> anyhow::Result<u8> {
     let mut findings = vec![Finding::good("configuration", "can be used")];
-    findings.push(match app::open_inventory(&config.targets) {
+    findings.push(match app::open_inventory(&config.targets, Vec::new()) {
         Ok(inventory) => {
             let count = inventory.snapshot().targets.len();
             Finding::good("targets", format!("{count} in {}", config.targets.display()))

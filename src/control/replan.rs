@@ -6,7 +6,7 @@ use super::Control;
 use super::contract::{NeedView, PlanView};
 use super::views;
 use crate::domain::plan::Need;
-use crate::domain::target::GroupBlock;
+use crate::domain::target::{ExecutorBlock, GroupBlock};
 use crate::domain::{Artifact, Code, Listing, Plan, Refusal, Target, Task};
 use crate::planner::{self, Planned};
 
@@ -48,8 +48,7 @@ impl Control {
     /// that is switched off.
     pub(super) fn target_of(&self, name: &str) -> Result<Target, Refusal> {
         let snapshot = self.0.rooms.inventory.snapshot();
-        let target = snapshot.targets.iter().find(|target| target.name == name);
-        target.cloned().ok_or_else(|| {
+        snapshot.target(name).cloned().ok_or_else(|| {
             Refusal::new(
                 Code::UnknownTarget,
                 format!("the target {name} of this task is no longer there"),
@@ -128,7 +127,11 @@ impl Control {
     }
 
     async fn plan_one(&self, task: &Task, target: &Target, inputs: &[Artifact]) -> Result<Planned, Refusal> {
-        let facts = self.facts_of(target).await?;
+        // What an agent can do isn't learned by looking, and its gateway may be back when it is its turn.
+        let facts = match target.executor {
+            ExecutorBlock::Openclaw(_) => None,
+            _ => Some(self.facts_of(target).await?),
+        };
         let mut listing = Listing::default();
         // In the order in which they will be laid, which no database's collation decides.
         let mut ordered: Vec<_> = inputs.iter().collect();
@@ -141,7 +144,7 @@ impl Control {
         planner::plan(&planner::Request {
             task: &task.spec,
             target,
-            facts: Some(&facts),
+            facts: facts.as_ref(),
             listing: &listing,
             inputs: &digests,
             recipes: &snapshot.recipes,

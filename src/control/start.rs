@@ -1,6 +1,7 @@
 //! `start_execution`: freezes the plan by its digest and queues it, or asks a person first.
 
 use super::contract::{ExecutionStarted, StartExecution};
+use super::openclaw::tasks::turn_of;
 use super::submit::KEY;
 use super::validate::{self, Lines};
 use super::{Answer, Control, require, views};
@@ -46,11 +47,14 @@ impl Control {
             },
             None => execution,
         };
+        let (priority, session) = turn_of(&execution, &task);
         let new = NewExecution {
             execution: execution.clone(),
             idempotency_key: args.idempotency_key,
             request_digest: request,
             approval: approval.clone(),
+            priority,
+            session,
             inputs: Some(execution.plan.inputs.clone()),
         };
         match self.store().execution_insert(&new).await? {
@@ -108,7 +112,7 @@ impl Control {
         }
     }
 
-    fn new_execution(&self, task: &Task, plan: Plan) -> Execution {
+    pub(super) fn new_execution(&self, task: &Task, plan: Plan) -> Execution {
         Execution {
             id: ExecutionId::random(),
             task: task.id,

@@ -3,6 +3,7 @@
 //! Fair to owners: whose executions run least comes first, and among equals who waits longest. So a thousand of one
 //! owner hold up nobody's first one, and an owner that is alone gets everything.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
 use super::ExecutionId;
@@ -23,7 +24,7 @@ pub struct Running {
     by_target: BTreeMap<String, u32>,
 }
 
-/// The oldest of those that wait of one owner for one target.
+/// The next of those that wait of one owner for one target: the oldest of the highest priority.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Head {
     /// Its id, which grows with the time it was made.
@@ -32,6 +33,8 @@ pub struct Head {
     pub owner: String,
     /// Where it is to run.
     pub target: String,
+    /// Among those of its owner, higher ones come first.
+    pub priority: i64,
 }
 
 /// What a queued execution waits for.
@@ -103,7 +106,21 @@ impl AtOnce {
         heads.retain(|head| {
             !self.is_full_for_owner(running, &head.owner) && !self.is_full_on_target(running, &head.target)
         });
-        heads.sort_by_key(|head| (running.of_owner(&head.owner), head.id));
+        // Since when each owner waits. A priority counts among an owner's own, never against others.
+        let mut since: BTreeMap<String, ExecutionId> = BTreeMap::new();
+        for head in &heads {
+            let oldest = since.entry(head.owner.clone()).or_insert(head.id);
+            *oldest = head.id.min(*oldest);
+        }
+        heads.sort_by_key(|head| {
+            let waits_since = since.get(&head.owner).copied();
+            (
+                running.of_owner(&head.owner),
+                waits_since,
+                Reverse(head.priority),
+                head.id,
+            )
+        });
         heads
     }
 
@@ -156,6 +173,7 @@ mod tests {
                 id: ExecutionId::random(),
                 owner: (*owner).to_owned(),
                 target: (*target).to_owned(),
+                priority: 0,
             })
             .collect();
         heads.sort_by_key(|head| head.id);
@@ -183,6 +201,19 @@ mod tests {
             order(&AtOnce::default(), &running, &waiting),
             ["c x", "c y", "b x", "a x"]
         );
+    }
+
+    #[test]
+    fn a_priority_counts_among_an_owners_own_and_never_against_others() {
+        let mut waiting = heads(&[("a", "x"), ("b", "x"), ("a", "y"), ("b", "y")]);
+        waiting[2].priority = 5;
+        waiting[3].priority = 1;
+        let order = AtOnce::default().in_turn(waiting, &Running::default());
+        let order: Vec<_> = order
+            .iter()
+            .map(|head| format!("{} {}", head.owner, head.target))
+            .collect();
+        assert_eq!(order, ["a y", "a x", "b y", "b x"]);
     }
 
     #[test]

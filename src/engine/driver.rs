@@ -119,11 +119,7 @@ impl Driver {
     fn place(&self) -> Option<Place> {
         let rooms = &self.shared.rooms;
         let snapshot = rooms.inventory.snapshot();
-        let target = snapshot
-            .targets
-            .iter()
-            .find(|target| target.name == self.execution.plan.target)?
-            .clone();
+        let target = snapshot.target(&self.execution.plan.target)?.clone();
         let executor = rooms.executors.for_target(&target);
         let secrets = self.secrets(&target);
         let seen = rooms.vault.seen().1;

@@ -68,7 +68,7 @@ impl Engine {
     /// to another, so it is left alone.
     async fn remove_leftovers(&self) {
         let snapshot = self.0.rooms.inventory.snapshot();
-        for target in &snapshot.targets {
+        for target in snapshot.all() {
             let executor = self.0.rooms.executors.for_target(target);
             let leftovers = match executor.leftovers().await {
                 Ok(leftovers) => leftovers,

@@ -414,6 +414,7 @@ impl<'a> Tape<'a> {
                 attempt: Some(self.attempt),
                 raw_offset: self.stored,
                 last_byte: self.last_byte,
+                at: self.driver.now(),
                 clean: &piece.clean,
             };
             store.log_append(&self.driver.lease, &piece).await

@@ -4,6 +4,7 @@
 //! must know after a crash is in the handle that the engine stores. Start reading at [`contract`], then [`local`].
 
 pub mod archive;
+mod attempts;
 pub mod contract;
 pub mod docker;
 mod folder;
@@ -12,6 +13,7 @@ pub mod http;
 pub mod kubernetes;
 mod learned;
 pub mod local;
+pub mod openclaw;
 pub mod posix;
 pub mod scripted;
 pub mod ssh;
@@ -25,12 +27,14 @@ use std::time::Duration;
 
 use crate::domain::Target;
 use crate::domain::target::{ExecutorBlock, SecretRef};
+use crate::gateway::Gateways;
 
 pub use contract::*;
 pub use docker::{DockerExecutor, DockerPool};
 pub use http::{HttpExecutor, HttpPool, HttpSettings};
 pub use kubernetes::{KubernetesExecutor, KubernetesPool};
 pub use local::{LocalExecutor, LocalSettings};
+pub use openclaw::{OpenclawExecutor, OpenclawPool, OpenclawSettings};
 pub use scripted::Scripted;
 pub use ssh::SshExecutor;
 
@@ -50,6 +54,8 @@ pub struct ExecutorSettings {
     pub scratch: PathBuf,
     /// For secrets that a connection itself needs.
     pub secrets: SecretReader,
+    /// The OpenClaw gateways that targets may name.
+    pub gateways: Gateways,
 }
 
 /// Picks the executor for a target.
@@ -59,6 +65,7 @@ pub struct Executors {
     docker: Arc<DockerPool>,
     http: HttpPool,
     kubernetes: Arc<KubernetesPool>,
+    openclaw: OpenclawPool,
     ssh: Arc<ssh::SshPool>,
     instead: Option<Arc<dyn Executor>>,
 }
@@ -73,8 +80,15 @@ impl Executors {
             names: http::system_names(),
             backoff: HTTP_BACKOFF,
         });
+        let openclaw = OpenclawPool::new(OpenclawSettings {
+            folder: settings.scratch.join("openclaw"),
+            gateways: settings.gateways.clone(),
+            now: settings.local.now.clone(),
+            patience: openclaw::Patience::default(),
+        });
         Self {
             settings,
+            openclaw,
             docker: Arc::default(),
             http,
             kubernetes: Arc::default(),
@@ -113,6 +127,7 @@ impl Executors {
                 self.settings.scratch.clone(),
                 self.settings.local.now.clone(),
             )),
+            ExecutorBlock::Openclaw(block) => Arc::new(OpenclawExecutor::new(self.openclaw.clone(), block.clone())),
             ExecutorBlock::Ssh(block) => Arc::new(SshExecutor::new(&self.settings, &self.ssh, block)),
         }
     }

@@ -138,6 +138,20 @@ impl Address {
         url
     }
 
+    /// The URL of a path with its query, as the gateway itself gives them; `None` for one that leads elsewhere.
+    pub fn below(&self, path: &str) -> Option<Url> {
+        let (path, query) = path
+            .split_once('?')
+            .map_or((path, None), |(path, query)| (path, Some(query)));
+        // Two slashes would begin a host.
+        if !path.starts_with('/') || path.starts_with("//") || path.contains(['\\', '#']) {
+            return None;
+        }
+        let mut url = self.http(path);
+        url.set_query(query);
+        Some(url)
+    }
+
     /// The URL of the WebSocket.
     pub fn socket(&self) -> String {
         let rest = self.0.as_str().trim_start_matches(self.0.scheme());
@@ -283,6 +297,16 @@ mod tests {
         assert_eq!(below.http("/v1/models").as_str(), "https://gw.example/claw/v1/models");
         assert_eq!(below.socket(), "wss://gw.example/claw/");
         assert!(below.is_secure() && !below.is_loopback());
+        let given = below
+            .below("/api/media/agent%3Amain/1?ticket=v1.a-b_c")
+            .map(String::from);
+        assert_eq!(
+            given.as_deref(),
+            Some("https://gw.example/claw/api/media/agent%3Amain/1?ticket=v1.a-b_c")
+        );
+        for elsewhere in ["http://other/a", "//other/a", "a", "", "/\\other"] {
+            assert_eq!(below.below(elsewhere), None, "{elsewhere}");
+        }
         assert!(Address::parse("http://[::1]:1").expect("an address").is_loopback());
         for bad in ["gw", "ftp://a", "http://", "http://a:b@c", "http://a?x", "http://a#x"] {
             let why = Address::parse(bad).expect_err(bad);

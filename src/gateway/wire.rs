@@ -7,10 +7,15 @@
 
 mod events;
 mod handshake;
+mod media;
 mod replies;
 
 pub use events::{AgentEvent, ApprovalKind, ChatEvent, ChatState, Event, SessionMessage, SessionsChanged};
 pub use handshake::{Auth, Challenge, Client, Connect, DeviceProof, Granted, Hello, Policy, Server};
+pub use media::{
+    ARTIFACTS_DOWNLOAD, ARTIFACTS_LIST, ArtifactGiven, ArtifactPage, ArtifactRow, ArtifactsDownload, ArtifactsList,
+    Attachment,
+};
 pub use replies::{
     Aborted, Accepted, Approval, ApprovalResolved, Message, MessageFound, Messages, Origin, Route, RunEnd, Sent,
     SessionFound, SessionPage, SessionRow, TerminalReply,
@@ -396,7 +401,18 @@ pub struct ChatSend {
     pub agent_id: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub timeout_ms: Option<u64>,
+    /// What happens while the session is busy. Without it the gateway mixes the message into the turn that runs, whose reply
+    /// then answers both.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub queue_mode: Option<&'static str>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub attachments: Vec<Attachment>,
     pub idempotency_key: IdempotencyKey,
+}
+
+impl ChatSend {
+    /// A turn of its own, after those that run.
+    pub const AFTER: &'static str = "followup";
 }
 
 /// See [`CHAT_ABORT`]. The run is named, so that a repeated request can't end a later one.

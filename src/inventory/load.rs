@@ -24,14 +24,21 @@ pub struct Snapshot {
     pub targets: Vec<Target>,
     /// Built-in ones and the operator's, in the order of their names.
     pub recipes: Vec<Recipe>,
+    /// Those that clawhand has by itself and no file describes. No reference means one of them.
+    pub builtin: Vec<Target>,
     /// Of all that it was read from.
     pub digest: Digest,
 }
 
 impl Snapshot {
-    /// The target of a name.
+    /// The target of exactly this name, built-in ones included.
     pub fn target(&self, name: &str) -> Option<&Target> {
-        self.targets.iter().find(|target| target.name == name)
+        self.all().find(|target| target.name == name)
+    }
+
+    /// Every target, built-in ones included.
+    pub fn all(&self) -> impl Iterator<Item = &Target> {
+        self.targets.iter().chain(&self.builtin)
     }
 
     /// How many executions may run at once: on each target as its file says, of one owner as the caller says.
@@ -39,7 +46,7 @@ impl Snapshot {
         let limit = |target: &Target| (target.name.clone(), target.limits.max_concurrent);
         AtOnce {
             per_owner,
-            per_target: self.targets.iter().map(limit).collect(),
+            per_target: self.all().map(limit).collect(),
         }
     }
 }
@@ -70,6 +77,7 @@ pub fn load(dir: &Path) -> Result<Snapshot, Vec<Problem>> {
     Ok(Snapshot {
         targets,
         recipes,
+        builtin: Vec::new(),
         digest,
     })
 }

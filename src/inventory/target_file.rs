@@ -7,10 +7,7 @@ use super::fields::{At, Section, Source};
 use super::problem::suggest;
 use super::{executor_block, quantity, words};
 use crate::domain::Target;
-use crate::domain::target::{ApprovalRule, ExecutorBlock, Limits, SecretRef};
-
-/// The intent that goes to an OpenClaw gateway instead of a recipe.
-const DELEGATE: &str = "delegate";
+use crate::domain::target::{ApprovalRule, ExecutorBlock, Limits, OpenclawBlock, SecretRef};
 
 /// A target, and where its names are, to compare them with those of other files.
 pub(super) struct TargetFile {
@@ -40,8 +37,8 @@ pub(super) fn read(source: &Source<'_>, served: Option<&BTreeSet<&str>>) -> Opti
             let served = block.operations.values().flat_map(|operation| &operation.intents);
             intents(&root, Some(&served.map(String::as_str).collect()), "operation")
         }
-        // Its members say what they take.
-        ExecutorBlock::Group(_) => intents(&root, None, "recipe"),
+        // Its members say what they take; an agent takes any.
+        ExecutorBlock::Group(_) | ExecutorBlock::Openclaw(_) => intents(&root, None, "recipe"),
         _ => intents(&root, served, "recipe"),
     };
     let environment = environment(&root);
@@ -119,7 +116,7 @@ fn intents(root: &Section<'_, '_>, served: Option<&BTreeSet<&str>>, by: &str) ->
         let known: Vec<&str> = served.iter().copied().collect();
         for intent in intents
             .iter()
-            .filter(|intent| intent.value != DELEGATE || by != "recipe")
+            .filter(|intent| intent.value != OpenclawBlock::DELEGATE || by != "recipe")
         {
             if !served.contains(intent.value.as_str()) {
                 let message = format!("no {by} serves the intent '{}'", intent.value);
@@ -166,6 +163,7 @@ fn check_variables_are_used(root: &Section<'_, '_>, executor: &ExecutorBlock) {
             "an API",
             "write credentials into [executor.auth], and what varies into the operations",
         ),
+        ExecutorBlock::Openclaw(_) => ("an agent", "what its tools need is set up at the gateway"),
         _ => return,
     };
     for key in ["environment", "secrets"] {

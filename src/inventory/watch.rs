@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::load::{Snapshot, load};
 use super::problem::Problem;
+use crate::domain::Target;
 
 /// An editor writes a file in several goes; the folder is read when it was quiet for so long.
 const QUIET: Duration = Duration::from_millis(150);
@@ -26,6 +27,7 @@ pub struct Inventory {
 #[derive(Debug)]
 struct Shared {
     dir: PathBuf,
+    builtin: Vec<Target>,
     state: RwLock<State>,
     /// Counts how often the folder was read.
     reads: watch::Sender<u64>,
@@ -45,7 +47,15 @@ pub struct WatchError(#[from] notify::Error);
 impl Inventory {
     /// Reads the folder for the first time. Without one good snapshot there is nothing to keep: mistakes are final.
     pub fn open(dir: &Path) -> Result<Self, Vec<Problem>> {
-        let good = Arc::new(load(dir)?);
+        Self::open_with(dir, Vec::new())
+    }
+
+    /// The same with targets beside that no file describes, now and after each edit.
+    pub fn open_with(dir: &Path, builtin: Vec<Target>) -> Result<Self, Vec<Problem>> {
+        let good = Arc::new(Snapshot {
+            builtin: builtin.clone(),
+            ..load(dir)?
+        });
         let state = RwLock::new(State {
             good,
             problems: Vec::new(),
@@ -54,6 +64,7 @@ impl Inventory {
         Ok(Self {
             shared: Arc::new(Shared {
                 dir: dir.to_owned(),
+                builtin,
                 state,
                 reads,
             }),
@@ -70,6 +81,7 @@ impl Inventory {
         Self {
             shared: Arc::new(Shared {
                 dir: PathBuf::new(),
+                builtin: Vec::new(),
                 state,
                 reads,
             }),
@@ -98,7 +110,10 @@ impl Inventory {
             let mut state = self.shared.state.write().unwrap_or_else(PoisonError::into_inner);
             match loaded {
                 Ok(snapshot) => {
-                    state.good = Arc::new(snapshot);
+                    state.good = Arc::new(Snapshot {
+                        builtin: self.shared.builtin.clone(),
+                        ..snapshot
+                    });
                     state.problems = Vec::new();
                 }
                 Err(problems) => state.problems = problems,

@@ -79,6 +79,17 @@ pub(super) fn call(
     lines.join("\n")
 }
 
+/// The same for an agent.
+pub(super) fn delegate(task: &TaskSpec, target: &Target, step: &PlanStep, approval: Option<&str>) -> String {
+    [
+        place(task, target),
+        "How: by an agent, which reads the goal, the context and the files and does what it thinks right.".to_owned(),
+        format!("Step 1, {}: {}{}.", step.name, step.summary, effects(&step.effects)),
+        asked(approval),
+    ]
+    .join("\n")
+}
+
 fn place(task: &TaskSpec, target: &Target) -> String {
     let why = resolve(&task.target_ref, std::slice::from_ref(target)).map(|resolved| resolved.how.because());
     match why {

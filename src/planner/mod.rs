@@ -7,6 +7,7 @@
 
 mod call;
 mod choose;
+mod delegate;
 mod explain;
 mod files;
 mod group;

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::call;
 use super::choose::{self, Choice, Fitting, Offered};
+use super::delegate;
 use super::explain::{self, Story};
 use super::parameters;
 use super::resolve::shown;
@@ -52,6 +53,9 @@ pub fn plan(request: &Request<'_>) -> Result<Planned, Refusal> {
     let approvals: Vec<String> = approval(task, target).into_iter().collect();
     if let ExecutorBlock::Http(block) = &target.executor {
         return plan_call(request, block, &bounds);
+    }
+    if let ExecutorBlock::Openclaw(_) = &target.executor {
+        return plan_delegate(request, &bounds);
     }
     let lacking = |needs: Vec<Need>| Planned {
         plan: None,
@@ -145,6 +149,36 @@ fn plan_call(request: &Request<'_>, block: &HttpBlock, bounds: &Bounds) -> Resul
         plan: Some(plan),
         needs: Vec::new(),
         approvals,
+    })
+}
+
+/// The plan for an agent, which does any task: recipes are for what runs programs.
+fn plan_delegate(request: &Request<'_>, bounds: &Bounds) -> Result<Planned, Refusal> {
+    let Request {
+        task, target, inputs, ..
+    } = *request;
+    let approval = approval(task, target);
+    let step = delegate::step(task, inputs, bounds)?;
+    let explanation = explain::delegate(task, target, &step, approval.as_deref());
+    let steps = vec![step];
+    let plan = Plan {
+        target: target.name.clone(),
+        intent: task.execution_intent.clone(),
+        recipe: "agent".to_owned(),
+        variant: "message".to_owned(),
+        risk: risk(&steps),
+        steps,
+        outputs: ["reply.md", "files/*"].map(str::to_owned).to_vec(),
+        inputs: inputs.clone(),
+        binding: None,
+        approval: approval.clone(),
+        group: None,
+        explanation,
+    };
+    Ok(Planned {
+        plan: Some(plan),
+        needs: Vec::new(),
+        approvals: approval.into_iter().collect(),
     })
 }
 

@@ -35,6 +35,10 @@ pub struct NewExecution {
     pub request_digest: Digest,
     /// The question to a person, for one that awaits approval.
     pub approval: Option<Approval>,
+    /// Among those of its owner for its target, higher ones come first.
+    pub priority: i64,
+    /// The conversation that it is part of, as its caller calls it.
+    pub session: Option<String>,
     /// The inputs that it was planned with, by name: if they are given, the task must still have exactly these.
     pub inputs: Option<BTreeMap<String, Digest>>,
 }
@@ -317,8 +321,8 @@ fn insert_row(new: &NewExecution) -> Result<Sql, StoreError> {
     let execution = &new.execution;
     Ok(sql("INSERT INTO executions \
          (id, task_id, owner, state, target, intent, plan, plan_digest, idempotency_key, request_digest, created_at, \
-          is_group) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12) \
+          is_group, priority, session) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14) \
          ON CONFLICT (owner, idempotency_key) DO NOTHING")
     .bind(execution.id)
     .bind(execution.task)
@@ -331,7 +335,9 @@ fn insert_row(new: &NewExecution) -> Result<Sql, StoreError> {
     .bind(&new.idempotency_key)
     .bind(new.request_digest)
     .bind(execution.created_at)
-    .bind(u32::from(execution.plan.group.is_some())))
+    .bind(u32::from(execution.plan.group.is_some()))
+    .bind(new.priority)
+    .bind(&new.session))
 }
 
 type CancelRequest<'a> = (ExecutionId, Option<&'a str>, &'a str, UnixMs);
@@ -417,7 +423,7 @@ pub(super) async fn close(
 }
 
 async fn step_on(tx: &mut Tx, lease: &Lease, event: Event, now: UnixMs) -> Result<ExecutionState, StoreError> {
-    let before = lease.fence(tx, 0).await?.state;
+    let before = lease.fence(tx).await?.state;
     let after = next(before, event)?;
     if after.is_terminal() {
         return Err(crate::domain::execution::IllegalTransition { from: before, event }.into());
@@ -441,7 +447,7 @@ async fn end(tx: &mut Tx, lease: &Lease, finish: &Finish<'_>) -> Result<Executio
         .bind(id)
         .bind(finish.now);
     tx.execute(task).await?;
-    let before = lease.fence(tx, 0).await?.state;
+    let before = lease.fence(tx).await?.state;
     let after = next(before, finish.event)?;
     if !after.is_terminal() {
         return Err(crate::domain::execution::IllegalTransition {

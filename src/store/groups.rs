@@ -66,7 +66,7 @@ impl Store {
 }
 
 async fn start(tx: &mut Tx, group: &Lease, child: &Execution, line: &[u8]) -> Result<(), StoreError> {
-    group.fence(tx, 0).await?;
+    group.fence(tx).await?;
     let insert = sql("INSERT INTO executions \
          (id, task_id, owner, state, target, intent, plan, plan_digest, request_digest, created_at, parent_id, member) \
          VALUES ($1, $2, $3, 'queued', $4, $5, $6, $7, $7, $8, $9, $4) ON CONFLICT (parent_id, member) DO NOTHING")
@@ -83,21 +83,21 @@ async fn start(tx: &mut Tx, group: &Lease, child: &Execution, line: &[u8]) -> Re
         return Ok(());
     }
     steps::insert(tx, child).await?;
-    log::write(tx, group, line).await?;
+    log::write(tx, group, line, None).await?;
     tx.changed(Topic::Queue);
     tx.changed(Topic::Execution(group.execution()));
     Ok(())
 }
 
 async fn tell(tx: &mut Tx, group: &Lease, child: ExecutionId, line: &[u8]) -> Result<(), StoreError> {
-    group.fence(tx, 0).await?;
+    group.fence(tx).await?;
     let told = sql("UPDATE executions SET told = 1 WHERE id = $1 AND parent_id = $2 AND told = 0")
         .bind(child)
         .bind(group.execution());
     if tx.execute(told).await? == 0 {
         return Ok(());
     }
-    log::write(tx, group, line).await?;
+    log::write(tx, group, line, None).await?;
     tx.changed(Topic::Execution(group.execution()));
     Ok(())
 }

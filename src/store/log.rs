@@ -6,7 +6,7 @@ use super::queue::Lease;
 use super::sql::sql;
 use super::steps::must;
 use super::{Store, StoreError};
-use crate::domain::{AttemptId, ExecutionId};
+use crate::domain::{AttemptId, ExecutionId, UnixMs};
 
 /// A larger piece is stored as several chunks, so that reading a little never loads a lot.
 const CHUNK_MAX: usize = 256 * 1024;
@@ -22,6 +22,8 @@ pub struct LogPiece<'a> {
     pub raw_offset: u64,
     /// The last raw byte before that.
     pub last_byte: Option<u8>,
+    /// When.
+    pub at: UnixMs,
     /// The bytes, scrubbed. May be empty: then only the offset moves.
     pub clean: &'a [u8],
 }
@@ -77,9 +79,10 @@ impl Store {
     }
 }
 
-/// Adds bytes to the log under the fence.
-pub(super) async fn write(tx: &mut Tx, lease: &Lease, bytes: &[u8]) -> Result<(), StoreError> {
-    let size = lease.fence(tx, bytes.len() as u64).await?.log_size;
+/// Adds bytes to the log under the fence, at a time that is told where somebody asks when it last said something.
+pub(super) async fn write(tx: &mut Tx, lease: &Lease, bytes: &[u8], at: Option<UnixMs>) -> Result<(), StoreError> {
+    let at = at.filter(|_| !bytes.is_empty());
+    let size = lease.fence_to_log(tx, bytes.len() as u64, at).await?.log_size;
     let mut start = size.saturating_sub(bytes.len() as u64);
     for chunk in bytes.chunks(CHUNK_MAX) {
         tx.execute(
@@ -95,7 +98,7 @@ pub(super) async fn write(tx: &mut Tx, lease: &Lease, bytes: &[u8]) -> Result<()
 }
 
 async fn append(tx: &mut Tx, lease: &Lease, piece: &LogPiece<'_>) -> Result<(), StoreError> {
-    write(tx, lease, piece.clean).await?;
+    write(tx, lease, piece.clean, Some(piece.at)).await?;
     if let Some(attempt) = piece.attempt {
         let moved = sql("UPDATE attempts SET raw_offset = $3, last_byte = $4 WHERE id = $1 AND execution_id = $2")
             .bind(attempt)

@@ -51,10 +51,10 @@ macro_rules! place {
                SELECT owner, COUNT(*) AS many FROM executions \
                WHERE state IN ('preparing', 'running', 'collecting') AND is_group = 0 GROUP BY owner\
              ), waiting AS MATERIALIZED (\
-               SELECT id, owner FROM executions WHERE state = 'queued' AND target ",
+               SELECT id, owner, priority FROM executions WHERE state = 'queued' AND target ",
             $among,
             "), turns AS (\
-               SELECT q.id, COALESCE(r.many, 0) + ROW_NUMBER() OVER (PARTITION BY q.owner ORDER BY q.id) AS turn \
+               SELECT q.id, COALESCE(r.many, 0) + ROW_NUMBER() OVER (PARTITION BY q.owner ORDER BY q.priority DESC, q.id) AS turn \
                FROM waiting q LEFT JOIN running r ON r.owner = q.owner\
              ) SELECT (SELECT COUNT(*) FROM turns t \
                        WHERE t.turn < mine.turn OR (t.turn = mine.turn AND t.id < mine.id)) AS before \

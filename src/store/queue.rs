@@ -41,14 +41,26 @@ impl Lease {
         self.epoch
     }
 
-    /// Makes sure that the lease still counts, locks the execution until the transaction ends, and reserves room at
-    /// the end of its log.
-    pub(super) async fn fence(&self, tx: &mut Tx, log_bytes: u64) -> Result<Fenced, StoreError> {
-        let fence = sql("UPDATE executions SET log_size = log_size + $3 \
-                         WHERE id = $1 AND epoch = $2 AND lease_until IS NOT NULL RETURNING state, log_size")
+    /// Makes sure that the lease still counts, and locks the execution until the transaction ends.
+    pub(super) async fn fence(&self, tx: &mut Tx) -> Result<Fenced, StoreError> {
+        self.fence_to_log(tx, 0, None).await
+    }
+
+    /// The same, and reserves room for so many bytes at the end of its log, to which they are added at this time.
+    pub(super) async fn fence_to_log(
+        &self,
+        tx: &mut Tx,
+        log_bytes: u64,
+        at: Option<UnixMs>,
+    ) -> Result<Fenced, StoreError> {
+        let fence = sql(
+            "UPDATE executions SET log_size = log_size + $3, logged_at = COALESCE($4, logged_at) \
+                         WHERE id = $1 AND epoch = $2 AND lease_until IS NOT NULL RETURNING state, log_size",
+        )
         .bind(self.execution)
         .bind(self.epoch)
-        .bind(log_bytes);
+        .bind(log_bytes)
+        .bind(at);
         let Some(row) = tx.row(fence).await? else {
             return Err(StoreError::Fenced);
         };
@@ -154,18 +166,19 @@ impl Store {
 const DRIVEN: &str = "SELECT owner, target, MAX(is_group) AS is_group, COUNT(*) AS running FROM executions \
      WHERE state IN ('preparing', 'running', 'collecting') GROUP BY owner, target";
 
-/// The oldest that waits of each owner for each target. Goes from one to the next in the index, so it doesn't matter
+/// The next that waits of each owner for each target: the oldest of the highest priority. Goes from one to the next in the index, so it doesn't matter
 /// how many wait behind them.
 const HEADS: &str = "WITH RECURSIVE heads (id) AS (\
-       SELECT (SELECT id FROM executions WHERE state = 'queued' ORDER BY owner, target, id LIMIT 1) \
+       SELECT (SELECT id FROM executions WHERE state = 'queued' \
+               ORDER BY owner, target, priority DESC, id LIMIT 1) \
        UNION ALL \
        SELECT COALESCE(\
          (SELECT n.id FROM executions n WHERE n.state = 'queued' AND n.owner = e.owner AND n.target > e.target \
-          ORDER BY n.target, n.id LIMIT 1), \
+          ORDER BY n.target, n.priority DESC, n.id LIMIT 1), \
          (SELECT n.id FROM executions n WHERE n.state = 'queued' AND n.owner > e.owner \
-          ORDER BY n.owner, n.target, n.id LIMIT 1)) \
+          ORDER BY n.owner, n.target, n.priority DESC, n.id LIMIT 1)) \
        FROM heads JOIN executions e ON e.id = heads.id\
-     ) SELECT e.id, e.owner, e.target FROM heads JOIN executions e ON e.id = heads.id";
+     ) SELECT e.id, e.owner, e.target, e.priority FROM heads JOIN executions e ON e.id = heads.id";
 
 /// The searches of a claim. On PostgreSQL a row that another worker has locked is passed over; SQLite has one writer.
 /// Texts of their own for one execution: PostgreSQL plans a statement once for all values.
@@ -185,11 +198,11 @@ macro_rules! searches {
                 $lock
             ),
         ];
-        /// The oldest of an owner for a target, and the one with this id.
+        /// The next of an owner for a target, and the one with this id.
         const $next: [&str; 2] = [
             concat!(
                 "SELECT id, state FROM executions \
-                 WHERE state = 'queued' AND owner = $1 AND target = $2 ORDER BY id LIMIT 1",
+                 WHERE state = 'queued' AND owner = $1 AND target = $2 ORDER BY priority DESC, id LIMIT 1",
                 $lock
             ),
             concat!(
@@ -263,8 +276,9 @@ fn heads(only: Option<ExecutionId>) -> Sql {
     match only {
         None => sql(HEADS),
         Some(id) => {
-            sql("SELECT id, owner, target FROM executions WHERE (id = $1 OR parent_id = $1) AND state = 'queued'")
-                .bind(id)
+            let these = "SELECT id, owner, target, priority FROM executions \
+                         WHERE (id = $1 OR parent_id = $1) AND state = 'queued'";
+            sql(these).bind(id)
         }
     }
 }
@@ -274,6 +288,7 @@ fn read_head(row: &Row) -> Result<Head, StoreError> {
         id: row.get("id")?,
         owner: row.get("owner")?,
         target: row.get("target")?,
+        priority: row.get("priority")?,
     })
 }
 
@@ -339,7 +354,7 @@ async fn extend(tx: &mut Tx, leases: &[Lease], worker: &str, until: UnixMs) -> R
 }
 
 async fn release(tx: &mut Tx, lease: &Lease) -> Result<(), StoreError> {
-    lease.fence(tx, 0).await?;
+    lease.fence(tx).await?;
     tx.execute(sql("UPDATE executions SET worker = NULL, lease_until = NULL WHERE id = $1").bind(lease.execution))
         .await?;
     tx.changed(Topic::Queue);

@@ -141,7 +141,7 @@ pub(super) async fn insert(tx: &mut Tx, execution: &Execution) -> Result<(), Sto
 }
 
 async fn begin(tx: &mut Tx, lease: &Lease, start: &StepStart<'_>) -> Result<(), StoreError> {
-    log::write(tx, lease, start.header).await?;
+    log::write(tx, lease, start.header, Some(start.now)).await?;
     let running = sql(
         "UPDATE steps SET state = 'running', started_at = COALESCE(started_at, $3) \
                        WHERE execution_id = $1 AND idx = $2 AND state IN ('pending', 'running')",
@@ -166,7 +166,7 @@ async fn begin(tx: &mut Tx, lease: &Lease, start: &StepStart<'_>) -> Result<(), 
 }
 
 async fn finish(tx: &mut Tx, lease: &Lease, end: &StepEnd) -> Result<(), StoreError> {
-    lease.fence(tx, 0).await?;
+    lease.fence(tx).await?;
     let ended = sql("UPDATE attempts SET ended = 1, ended_at = $3 WHERE id = $1 AND execution_id = $2")
         .bind(end.attempt)
         .bind(lease.execution())
@@ -185,7 +185,7 @@ async fn finish(tx: &mut Tx, lease: &Lease, end: &StepEnd) -> Result<(), StoreEr
 
 /// One statement under the fence that must find its row.
 async fn fenced(tx: &mut Tx, lease: &Lease, statement: Sql, noun: &str) -> Result<(), StoreError> {
-    lease.fence(tx, 0).await?;
+    lease.fence(tx).await?;
     must(tx.execute(statement).await?, noun)
 }
 

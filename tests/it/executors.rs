@@ -1,5 +1,6 @@
 //! The contract of executors, told as stories: one suite for every kind, and what holds of a kind beyond it.
 
+mod agents;
 mod confined;
 mod contract;
 mod docker;
@@ -17,6 +18,7 @@ mod ssh;
 pub mod ssh_rig;
 pub mod ssh_way;
 pub mod suite;
+mod suite_agents;
 pub mod suite_docker;
 mod suite_http;
 mod suite_kubernetes;

@@ -63,6 +63,8 @@ async fn what_runs_is_what_was_planned(site: &Site) {
         idempotency_key: None,
         request_digest: Digest::of(b""),
         approval: None,
+        priority: 0,
+        session: None,
         inputs,
     };
     // The file came between the planning and the start: the start notices.

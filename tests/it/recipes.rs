@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use clawhand::domain::target::{ApprovalRule, ExecutorBlock, SecretRef};
+use clawhand::domain::target::{ApprovalRule, Conversation, ExecutorBlock, OpenclawBlock, SecretRef};
 use clawhand::inventory::{self, Inventory, Problem, Snapshot};
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
@@ -100,7 +100,7 @@ fn the_examples_of_each_kind_are_good_and_not_loaded() {
     let snapshot = inventory::load(&examples).unwrap_or_else(|problems| panic!("{problems:?}"));
     let mut kinds: Vec<&str> = snapshot.targets.iter().map(|target| target.executor.kind()).collect();
     kinds.sort_unstable();
-    assert_eq!(kinds, ["docker", "group", "http", "kubernetes", "ssh"]);
+    assert_eq!(kinds, ["docker", "group", "http", "kubernetes", "openclaw", "ssh"]);
 }
 
 #[test]
@@ -252,6 +252,38 @@ names = ["build-internal"]
     ] {
         assert!(private.iter().any(|private| private == text), "{text} in {private:?}");
     }
+}
+
+#[test]
+fn every_key_of_an_agent_is_read_and_mistakes_have_a_place() {
+    let read = |executor: &str| {
+        let snapshot = loaded(&[("a.toml", &target_with(executor))]).unwrap_or_else(|problems| panic!("{problems:?}"));
+        let ExecutorBlock::Openclaw(block) = snapshot.targets[0].executor.clone() else {
+            panic!("{:?}", snapshot.targets[0].executor);
+        };
+        (block, snapshot.targets[0].private_texts())
+    };
+    assert_eq!(
+        read("kind = \"openclaw\"\nsession = \"new\"").0,
+        OpenclawBlock::default()
+    );
+    let all = "kind = \"openclaw\"\ninstance = \"lab-2\"\nagent = \"smith\"\nsession = \"agent:smith:team\"";
+    let (block, private) = read(all);
+    assert_eq!(
+        (block.instance.as_deref(), block.agent.as_deref()),
+        (Some("lab-2"), Some("smith"))
+    );
+    assert_eq!(block.session, Conversation::Shared("agent:smith:team".to_owned()));
+    assert_eq!(private, ["agent:smith:team"]);
+    let wrong =
+        "kind = \"openclaw\"\ninstance = \"a b\"\nsession = \" \"\nmodel = \"x\"\n[secrets]\nA = { env = \"B\" }";
+    let expected = [
+        "a.toml:6:12: 'a b' can't be the name of an instance (write the name of a [[gateway]] of the configuration)",
+        "a.toml:7:11: this can't be the key of a session (write \"new\" for a conversation of its own for each run, or the key of one that all runs share)",
+        "a.toml:8:1: unknown key executor.model (known are: agent, instance, kind, session)",
+        "a.toml:9:1: an agent has no secrets of its own (what its tools need is set up at the gateway)",
+    ];
+    assert_eq!(told(&[("a.toml", &target_with(wrong))]), expected);
 }
 
 #[test]

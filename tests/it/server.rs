@@ -5,6 +5,7 @@
 
 mod apis;
 mod caller;
+mod chats;
 mod command;
 mod compared;
 mod edits;
@@ -15,6 +16,7 @@ mod keys;
 mod killed;
 mod kinds;
 mod links;
+mod openclaw;
 mod outage;
 mod output;
 mod place;

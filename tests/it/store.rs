@@ -204,6 +204,8 @@ pub fn execution(task: &Task, state: ExecutionState) -> NewExecution {
     });
     NewExecution {
         inputs: None,
+        priority: 0,
+        session: None,
         execution: Execution {
             id,
             task: task.id,

@@ -62,7 +62,7 @@ def text_of(content):
 
 
 def script_of(text):
-    at = text.rfind("script:")
+    at = text.rfind("script:{")
     if at < 0:
         return {"say": "heard: " + text[-80:]}
     try:

@@ -62,6 +62,31 @@ pub(in crate::control) fn count(
     })
 }
 
+/// A whole number within bounds. JSON has one kind of number, so 5.0 is one, too.
+pub(super) fn whole(field: &str, number: Option<f64>, bounds: RangeInclusive<i64>) -> Result<Option<i64>, Refusal> {
+    let Some(number) = number else { return Ok(None) };
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "out of bounds is refused, and a cast saturates"
+    )]
+    let whole = number as i64;
+    if number.fract() != 0.0 || !bounds.contains(&whole) {
+        return Err(Refusal::invalid(
+            format!("{field} must be an integer from {} to {}", bounds.start(), bounds.end()),
+            format!("write a whole number into {field}, or leave it out"),
+        ));
+    }
+    Ok(Some(whole))
+}
+
+/// A field that isn't a number.
+pub(super) fn no_number(field: &str) -> Refusal {
+    Refusal::invalid(
+        format!("{field} must be a number"),
+        format!("write a whole number into {field}, or leave it out"),
+    )
+}
+
 /// A field that isn't a text.
 pub(in crate::control) fn no_text(field: &str) -> Refusal {
     Refusal::invalid(
@@ -124,6 +149,20 @@ mod tests {
         let long = "x".repeat(257);
         let refused = id("session_id", Some(&long)).map(Option::unwrap_or_default);
         assert_eq!(says(refused), "session_id exceeds maximum length of 256 characters");
+    }
+
+    #[test]
+    fn numbers_are_whole_and_within_their_bounds() {
+        let read = |number: f64| whole("priority", Some(number), -5..=5).map_err(|refusal| refusal.message);
+        assert_eq!(
+            (read(5.0), read(-5.0), read(0.0)),
+            (Ok(Some(5)), Ok(Some(-5)), Ok(Some(0)))
+        );
+        assert_eq!(whole("priority", None, 0..=1), Ok(None));
+        for bad in [5.5, 6.0, -6.0, f64::NAN, f64::INFINITY, 1e300] {
+            let why = read(bad).expect_err("refused");
+            assert_eq!(why, "priority must be an integer from -5 to 5", "{bad}");
+        }
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 pub(super) mod bounds;
 pub(super) mod refuse;
+pub(super) mod tasks;
 
 use serde_json::Value;
 use tokio::sync::watch;

@@ -5,6 +5,7 @@ mod group;
 pub mod http;
 mod kubernetes;
 mod local;
+mod openclaw;
 mod ssh;
 
 use std::collections::BTreeMap;
@@ -20,6 +21,7 @@ pub use group::GroupBlock;
 pub use http::HttpBlock;
 pub use kubernetes::{KubernetesBlock, Resources, Toleration};
 pub use local::LocalBlock;
+pub use openclaw::{Conversation, OpenclawBlock};
 pub use ssh::{JumpHost, SshBlock};
 
 /// How often a person is asked before an intent runs on a target.
@@ -89,6 +91,8 @@ pub enum ExecutorBlock {
     Http(Box<HttpBlock>),
     /// A namespace of a Kubernetes cluster.
     Kubernetes(Box<KubernetesBlock>),
+    /// An agent behind an OpenClaw gateway.
+    Openclaw(OpenclawBlock),
     /// A host over SSH.
     Ssh(Box<SshBlock>),
 }
@@ -102,6 +106,7 @@ impl ExecutorBlock {
             Self::Docker(_) => "docker",
             Self::Http(_) => "http",
             Self::Kubernetes(_) => "kubernetes",
+            Self::Openclaw(_) => "openclaw",
             Self::Ssh(_) => "ssh",
         }
     }
@@ -116,6 +121,8 @@ impl ExecutorBlock {
             Self::Http(_) => true,
             // Cutting it is the cluster's business: a NetworkPolicy, which not every cluster enforces.
             Self::Kubernetes(_) => true,
+            // What an agent may reach is its gateway's business.
+            Self::Openclaw(_) => true,
             // Nothing there cuts it off.
             Self::Ssh(_) => true,
         }
@@ -130,6 +137,7 @@ impl ExecutorBlock {
             Self::Docker(block) => block.private_texts(),
             Self::Http(block) => block.private_texts(),
             Self::Kubernetes(block) => block.private_texts(),
+            Self::Openclaw(block) => block.private_texts(),
             Self::Ssh(block) => block.private_texts(),
         }
     }

@@ -12,10 +12,10 @@ use tokio::time::Instant;
 
 use super::client::Client;
 use super::fault::{Fault, Kind};
-use super::locked;
 use super::mask::Mask;
 use crate::domain::target::http::HttpAuth;
 use crate::executors::SecretReader;
+use crate::executors::attempts::locked;
 
 /// So long before its end a token is not used any more.
 const MARGIN: Duration = Duration::from_secs(10);

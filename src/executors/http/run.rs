@@ -9,22 +9,18 @@
 
 use std::time::Duration;
 
-use tokio::sync::watch;
 use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
 
 use super::auth::Tokens;
 use super::fault::Fault;
-use super::notes::{CallNote, End, Notes, time_left};
+use super::notes::{self, CallNote, time_left};
 use super::report::Report;
 use super::stages::Stage;
 use super::{HttpSettings, auth, client};
-use crate::domain::AttemptId;
 use crate::domain::target::HttpBlock;
+use crate::executors::attempts::{Driving, End};
 use crate::executors::contract::ExitReport;
 
-/// Between two looks for a note that somebody else cancelled.
-const LOOK: Duration = Duration::from_millis(500);
 /// What a question for the state gets, however late it is: the work may have ended while nobody asked.
 const LAST_LOOK: Duration = Duration::from_secs(15);
 /// What ending the work at the API may take.
@@ -35,10 +31,7 @@ pub(super) struct Run {
     pub settings: HttpSettings,
     pub tokens: Tokens,
     pub block: std::sync::Arc<HttpBlock>,
-    pub attempt: AttemptId,
-    pub notes: Notes,
-    pub cancel: CancellationToken,
-    pub changes: watch::Sender<u64>,
+    pub driving: Driving,
 }
 
 /// Why it is ended before its time.
@@ -51,21 +44,24 @@ enum Stop {
 impl Run {
     /// Drives the attempt to its end, and writes that down.
     pub(super) async fn live(self) {
-        let attempt = self.attempt;
+        let attempt = self.driving.attempt;
         if let Err(error) = self.drive().await {
             tracing::error!(%attempt, %error, "an attempt on an API can't be driven now");
         }
     }
 
     async fn drive(self) -> std::io::Result<()> {
-        if self.notes.end()?.is_some() {
+        let folder = self.driving.folder.clone();
+        if folder.end()?.is_some() {
             return Ok(());
         }
         // Room for the end is taken first: a full disk must not make an attempt endless.
-        let room = self.notes.folder.reserve_exit()?;
+        let room = folder.reserve_exit()?;
         let began = Instant::now();
-        let (end, dropped) = match self.notes.call()? {
-            None if self.notes.progress()?.sent => (End::Lost("what was asked can't be read any more".to_owned()), 0),
+        let (end, dropped) = match notes::call(&folder)? {
+            None if notes::progress(&folder)?.sent => {
+                (End::Lost("what was asked can't be read any more".to_owned()), 0)
+            }
             None => (
                 End::NeverStarted("what was to be asked was never written down".to_owned()),
                 0,
@@ -80,17 +76,20 @@ impl Run {
             }),
             other => other,
         };
-        self.notes.folder.write_exit(&room, &end)?;
-        room.sync_all()?;
-        crate::executors::folder::sync_folder(self.notes.folder.path())
+        folder.write_end(&room, &end)
     }
 
     async fn ask(&self, note: &CallNote) -> std::io::Result<(End, u64)> {
-        let out = self.notes.folder.out();
-        let mut report = Report::open(&out, note.max_output_bytes, self.changes.clone(), &self.block.base_url)?;
+        let Driving { folder, changes, .. } = &self.driving;
+        let mut report = Report::open(
+            &folder.out(),
+            note.max_output_bytes,
+            changes.clone(),
+            &self.block.base_url,
+        )?;
         let Some(operation) = self.block.operations.get(&note.call.operation) else {
             let lost = "the target has no such operation any more".to_owned();
-            return Ok(match self.notes.progress()?.sent {
+            return Ok(match notes::progress(&self.driving.folder)?.sent {
                 true => (End::Lost(lost), 0),
                 false => (End::NeverStarted(lost), 0),
             });
@@ -110,14 +109,14 @@ impl Run {
             },
             operation,
             call: &note.call,
-            progress: self.notes.progress()?,
+            progress: notes::progress(folder)?,
             report: &mut report,
         };
         let least = stage.progress.waiting.as_ref().map_or(Duration::ZERO, |_| LAST_LOOK);
         let deadline = Instant::now() + left.max(least);
         let stopped = tokio::select! {
             biased;
-            () = self.cancelled() => Err(Stop::Cancelled),
+            () = self.driving.cancelled() => Err(Stop::Cancelled),
             end = stage.work() => Ok(end),
             () = tokio::time::sleep_until(deadline) => Err(Stop::TimedOut),
         };
@@ -141,22 +140,11 @@ impl Run {
 
     /// Without a client nothing more can be asked; what was asked before stays unknown.
     fn unprepared(&self, fault: &Fault) -> std::io::Result<End> {
-        tracing::warn!(attempt = %self.attempt, why = fault.detail, "an API can't be asked");
+        tracing::warn!(attempt = %self.driving.attempt, why = fault.detail, "an API can't be asked");
         let words = fault.words().to_owned();
-        Ok(match self.notes.progress()?.sent {
+        Ok(match notes::progress(&self.driving.folder)?.sent {
             true => End::Lost(words),
             false => End::NeverStarted(words),
         })
-    }
-
-    /// Returns when somebody wants it ended, through this process or through a note.
-    async fn cancelled(&self) {
-        let mut looks = tokio::time::interval(LOOK);
-        loop {
-            tokio::select! {
-                () = self.cancel.cancelled() => return,
-                _ = looks.tick() => if self.notes.is_cancelled() { return },
-            }
-        }
     }
 }

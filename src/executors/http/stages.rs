@@ -10,12 +10,13 @@ use super::answer::Answer;
 use super::auth::Sign;
 use super::client::{Client, Request};
 use super::fault::{Fault, Kind, Sent};
-use super::notes::{End, Progress, Waiting};
+use super::notes::{self, Progress, Waiting};
 use super::report::{Report, shortened};
 use super::request::{Asked, plain};
 use super::run::Run;
 use crate::domain::plan::Call;
 use crate::domain::target::http::{Operation, Poll, PollUrl};
+use crate::executors::attempts::End;
 use crate::executors::contract::ExitReport;
 
 /// The longest wait between two tries.
@@ -86,7 +87,7 @@ impl Stage<'_> {
         }
         let request = self
             .asked()
-            .request(self.run.attempt)
+            .request(self.run.driving.attempt)
             .map_err(|fault| self.unsent(&fault))?;
         let answer = self.ask(&request).await?;
         self.judge(answer).await
@@ -195,7 +196,7 @@ impl Stage<'_> {
     async fn once(&mut self, request: &Request, max: u64) -> Result<Answer, Fault> {
         let headers = self.sign.headers(self.client, &mut self.report.mask).await?;
         let response = self.client.send(request, &headers).await?;
-        let incoming = self.run.notes.incoming();
+        let incoming = self.run.driving.folder.note("answer");
         Answer::take(response, &self.report.mask, (&incoming, max))
             .await
             .map_err(|fault| Fault {
@@ -275,7 +276,7 @@ impl Stage<'_> {
     }
 
     fn lost_sight(&mut self, detail: &str) -> End {
-        tracing::warn!(attempt = %self.run.attempt, why = detail, "the state of work at an API can't be asked for");
+        tracing::warn!(attempt = %self.run.driving.attempt, why = detail, "the state of work at an API can't be asked for");
         let words = "the API took the request, and did not say where its state can be asked for";
         self.report.line(words);
         End::Lost(words.to_owned())
@@ -409,7 +410,7 @@ impl Stage<'_> {
             found.insert(name.clone(), value);
         }
         if !found.is_empty() {
-            let path = self.run.notes.work().join("result.json");
+            let path = self.run.driving.folder.work().join("result.json");
             if let Err(error) = std::fs::write(path, Value::Object(found).to_string()) {
                 self.tell(&Fault::from(error));
             }
@@ -418,7 +419,7 @@ impl Stage<'_> {
     }
 
     fn keep(&mut self, answer: &Answer, name: &str) {
-        if let Err(error) = answer.keep(&self.run.notes.work(), name) {
+        if let Err(error) = answer.keep(&self.run.driving.folder.work(), name) {
             self.tell(&Fault::from(error));
             self.report.line("[the answer could not be kept]");
         }
@@ -429,7 +430,7 @@ impl Stage<'_> {
         if self.progress == progress {
             return Ok(());
         }
-        if let Err(error) = self.run.notes.write_progress(&progress) {
+        if let Err(error) = notes::write_progress(&self.run.driving.folder, &progress) {
             let fault = Fault::not_sent(Kind::Disk, error.to_string());
             let end = self.unsent(&fault);
             return Err(end);
@@ -441,7 +442,7 @@ impl Stage<'_> {
     /// For the operator.
     fn tell(&self, fault: &Fault) {
         let detail = self.report.mask.text(&fault.detail);
-        tracing::warn!(attempt = %self.run.attempt, kind = ?fault.kind, why = detail, "an API did not answer");
+        tracing::warn!(attempt = %self.run.driving.attempt, kind = ?fault.kind, why = detail, "an API did not answer");
     }
 
     fn backoff(&self, tried: u32) -> Duration {

@@ -6,6 +6,7 @@
 
 mod answer;
 mod frames;
+mod media;
 mod reply;
 mod status;
 
@@ -21,6 +22,7 @@ use answer::{Body, failed, is_json, said_no};
 use frames::Frames;
 use reply::Gathered;
 
+pub use media::Media;
 pub use reply::{Reply, Usage};
 pub use status::{State, Status};
 

@@ -65,6 +65,8 @@ pub struct SessionRow {
     pub updated_at: Option<i64>,
     #[serde(deserialize_with = "lenient")]
     pub status: Option<String>,
+    #[serde(deserialize_with = "lenient")]
+    pub last_run_id: Option<String>,
 }
 
 impl SessionRow {
@@ -168,6 +170,32 @@ impl Message {
         self.own("seq")?.as_u64()
     }
 
+    /// The run that it belongs to: of replies.
+    pub fn run(&self) -> Option<&str> {
+        self.own("runId")?.as_str()
+    }
+
+    /// The key by which the gateway knows that it has it already: of what was said, the run's with `:user` behind it.
+    pub fn key(&self) -> Option<&str> {
+        self.own("idempotencyKey")?.as_str()
+    }
+
+    /// Why a reply ended: `stop`, `toolUse`, `error`, `aborted`, ...
+    pub fn stop_reason(&self) -> Option<&str> {
+        self.0.get("stopReason")?.as_str()
+    }
+
+    /// What went wrong with a reply.
+    pub fn error(&self) -> Option<&str> {
+        self.0.get("errorMessage")?.as_str()
+    }
+
+    /// Whether the gateway itself said it, to go on with a turn that its own restart had broken off.
+    pub fn is_recovery(&self) -> bool {
+        let tool = self.0.get("provenance").and_then(|from| from.get("sourceTool"));
+        tool.and_then(Value::as_str) == Some("main_session_restart_recovery")
+    }
+
     /// Whether an owner of the gateway wrote it.
     pub fn is_from_owner(&self) -> bool {
         self.own("senderIsOwner").and_then(Value::as_bool).unwrap_or(false)
@@ -241,7 +269,7 @@ pub struct RunEnd {
     /// The run.
     #[serde(default)]
     pub run_id: String,
-    /// `ok`, `error`, `timeout` (it runs on, or nothing is known of it).
+    /// `ok`, `error`, `timeout` (it took too long, or runs on, or nothing is known of it), `pending` (it waits its turn).
     pub status: String,
     /// Why it stopped.
     #[serde(default, deserialize_with = "lenient")]
@@ -249,6 +277,9 @@ pub struct RunEnd {
     /// What went wrong.
     #[serde(default, deserialize_with = "lenient")]
     pub error: Option<String>,
+    /// What a run that took too long was doing; `queue` where it hasn't begun.
+    #[serde(default, deserialize_with = "lenient")]
+    pub timeout_phase: Option<String>,
     /// What the agent said in the end.
     #[serde(default, deserialize_with = "lenient")]
     pub terminal_reply: Option<TerminalReply>,

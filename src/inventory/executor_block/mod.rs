@@ -5,6 +5,7 @@ mod group;
 mod http;
 mod kubernetes;
 mod local;
+mod openclaw;
 mod ssh;
 
 use super::fields::{At, Section};
@@ -21,6 +22,7 @@ const KINDS: &[(&str, Reader)] = &[
     ("group", group::read),
     ("http", http::read),
     ("kubernetes", kubernetes::read),
+    ("openclaw", openclaw::read),
     ("ssh", ssh::read),
 ];
 

@@ -15,8 +15,12 @@ mod messages_read;
 mod messages_send;
 mod openclaw;
 mod openclaw_chat;
+mod openclaw_chat_async;
 mod openclaw_instances;
 mod openclaw_status;
+mod openclaw_task_cancel;
+mod openclaw_task_list;
+mod openclaw_task_status;
 mod permissions_list_open;
 mod permissions_respond;
 mod respond_to_approval;
@@ -88,8 +92,12 @@ fn all() -> Vec<Tool> {
         list_targets::tool(),
         list_tasks::tool(),
         openclaw_chat::tool(),
+        openclaw_chat_async::tool(),
         openclaw_instances::tool(),
         openclaw_status::tool(),
+        openclaw_task_cancel::tool(),
+        openclaw_task_list::tool(),
+        openclaw_task_status::tool(),
         respond_to_approval::tool(),
         start_execution::tool(),
         submit_task::tool(),
@@ -137,7 +145,11 @@ pub(super) async fn call(call: Call<'_>) -> Called {
         "list_tasks" => list_tasks::call(call).await,
         "openclaw_chat" => openclaw_chat::call(call).await,
         "openclaw_instances" => openclaw_instances::call(call),
+        "openclaw_chat_async" => openclaw_chat_async::call(call).await,
         "openclaw_status" => openclaw_status::call(call).await,
+        "openclaw_task_cancel" => openclaw_task_cancel::call(call).await,
+        "openclaw_task_list" => openclaw_task_list::call(call).await,
+        "openclaw_task_status" => openclaw_task_status::call(call).await,
         "respond_to_approval" => respond_to_approval::call(call).await,
         "start_execution" => start_execution::call(call).await,
         "submit_task" => submit_task::call(call).await,
@@ -238,6 +250,6 @@ mod tests {
         assert_eq!(seen(&[]), 1);
         assert_eq!(seen(&[Scope::Approve]), 4);
         assert_eq!(seen(&[Scope::Tasks]), 9);
-        assert_eq!(seen(&[Scope::Openclaw]), 13);
+        assert_eq!(seen(&[Scope::Openclaw]), 17);
     }
 }

@@ -13,16 +13,23 @@ use crate::redact::Clean;
 impl Call<'_> {
     /// Its arguments, all of which are texts. What is unknown is left alone.
     pub(super) fn texts<T: DeserializeOwned>(&mut self) -> Result<T, Clean<Refusal>> {
+        self.texts_and(&[])
+    }
+
+    /// The same, with these numbers among them.
+    pub(super) fn texts_and<T: DeserializeOwned>(&mut self, numbers: &[&str]) -> Result<T, Clean<Refusal>> {
         let mut arguments = std::mem::take(&mut self.arguments);
         let schema = &self.tool.input_schema;
         let required = |name: &str| schema.get("required").is_some_and(|names| has(names, name));
         let known = schema.get("properties").and_then(Value::as_object);
         for name in known.into_iter().flat_map(|known| known.keys()) {
             match arguments.get(name) {
-                Some(Value::String(_)) => {}
+                Some(Value::Number(_)) if numbers.contains(&name.as_str()) => {}
+                Some(Value::String(_)) if !numbers.contains(&name.as_str()) => {}
                 None | Some(Value::Null) if !required(name) => {
                     arguments.remove(name);
                 }
+                _ if numbers.contains(&name.as_str()) => return Err(self.control.openclaw_number(name)),
                 _ => return Err(self.control.openclaw_field(name)),
             }
         }

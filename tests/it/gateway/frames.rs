@@ -251,6 +251,8 @@ fn sent_to_run() -> Vec<(&'static str, Scoped, Value)> {
                 message: "say".to_owned(),
                 agent_id: text("main"),
                 timeout_ms: Some(1),
+                queue_mode: None,
+                attachments: Vec::new(),
                 idempotency_key: key("chat-1"),
             },
         ),

@@ -3,6 +3,6 @@
 mod feed;
 mod frames;
 mod http;
-mod openclaw;
+pub mod openclaw;
 pub mod scripted;
 mod socket;

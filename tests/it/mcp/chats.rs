@@ -84,7 +84,18 @@ async fn the_tools_are_there_for_those_who_may_and_where_there_is_a_gateway() {
         .into_iter()
         .filter(|name| name.contains("openclaw"))
         .collect();
-    assert_eq!(of_chats, ["openclaw_chat", "openclaw_instances", "openclaw_status"]);
+    assert_eq!(
+        of_chats,
+        [
+            "openclaw_chat",
+            "openclaw_chat_async",
+            "openclaw_instances",
+            "openclaw_status",
+            "openclaw_task_cancel",
+            "openclaw_task_list",
+            "openclaw_task_status"
+        ]
+    );
     assert_eq!(names(&list(&[Scope::Tasks]).await).len(), 9);
     let door = lab.door(&[Scope::Tasks]).await;
     let refused = door.call(MODERN, "openclaw_instances", json!({})).await;

@@ -67,6 +67,7 @@ async fn another_handle_hears_of_changes(world: &World) {
         attempt: None,
         raw_offset: 0,
         last_byte: None,
+        at: clawhand::domain::UnixMs(0),
         clean: b"hello",
     };
     world.store.log_append(&lease, &piece).await.expect("stored");

@@ -42,6 +42,7 @@ fn piece(attempt: Option<AttemptId>, raw_offset: u64, clean: &[u8]) -> LogPiece<
         attempt,
         raw_offset,
         last_byte: clean.last().copied(),
+        at: clawhand::domain::UnixMs(0),
         clean,
     }
 }

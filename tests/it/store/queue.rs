@@ -19,14 +19,20 @@ on_both!(
     what_is_locked_is_passed_over,
     a_place_counts_what_comes_before,
     a_place_counts_those_that_wait_for_the_same,
+    higher_priorities_come_first_among_an_owners_own,
 );
 
 /// An execution of an owner on a target that waits.
 async fn queued(world: &World, owner: &str, target: &str) -> ExecutionId {
+    queued_with(world, (owner, target), 0).await
+}
+
+async fn queued_with(world: &World, (owner, target): (&str, &str), priority: i64) -> ExecutionId {
     let mut task = task(owner);
     task.target = target.into();
     world.store.task_insert(&task).await.expect("stored");
-    let new = execution(&task, ExecutionState::Queued);
+    let mut new = execution(&task, ExecutionState::Queued);
+    new.priority = priority;
     let inserted = world.store.execution_insert(&new).await;
     assert_eq!(inserted, Ok(ExecutionInsert::Inserted));
     new.execution.id
@@ -265,4 +271,23 @@ async fn a_place_counts_those_that_wait_for_the_same(world: &World) {
         ..limits
     };
     assert_eq!(place(world, free, &one_each).await, Some((0, WaitsFor::Owner)));
+}
+
+async fn higher_priorities_come_first_among_an_owners_own(world: &World) {
+    let mut ids = Vec::new();
+    for (owner, priority) in [("key:a", 0), ("key:a", 5), ("key:b", -9), ("key:a", 5)] {
+        ids.push(queued_with(world, (owner, "lab"), priority).await);
+    }
+    // A low one of b comes before the second high one of a.
+    let order = [1, 2, 3, 0];
+    for (before, index) in (0..).zip(order) {
+        assert_eq!(
+            place(world, ids[index], &NO_LIMITS).await,
+            Some((before, WaitsFor::Turn)),
+            "{index}"
+        );
+    }
+    for index in order {
+        assert_eq!(claimed(world, &NO_LIMITS).await, Some(ids[index]), "{index}");
+    }
 }

@@ -276,6 +276,7 @@ async fn a_write_that_fails_takes_no_other_with_it(world: &World) {
                 attempt: None,
                 raw_offset: 0,
                 last_byte: None,
+                at: clawhand::domain::UnixMs(0),
                 clean: &[b'a' + u8::try_from(index % 26).expect("small")],
             };
             (index, store.log_append(&lease, &piece).await)

@@ -133,20 +133,25 @@ impl Rig {
 
     /// The names and all bytes of all files below the folder.
     pub fn everything(&self) -> String {
-        let mut all = String::new();
-        let mut folders = vec![self.data.path().to_path_buf()];
-        while let Some(folder) = folders.pop() {
-            for entry in std::fs::read_dir(folder).expect("lists") {
-                let path = entry.expect("an entry").path();
-                all.push_str(&path.to_string_lossy());
-                match path.is_dir() {
-                    true => folders.push(path),
-                    false => all.push_str(&String::from_utf8_lossy(&std::fs::read(path).expect("reads"))),
-                }
+        everything(self.data.path())
+    }
+}
+
+/// The names and all bytes of all files below a folder.
+pub fn everything(folder: &std::path::Path) -> String {
+    let mut all = String::new();
+    let mut folders = vec![folder.to_path_buf()];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).expect("lists") {
+            let path = entry.expect("an entry").path();
+            all.push_str(&path.to_string_lossy());
+            match path.is_dir() {
+                true => folders.push(path),
+                false => all.push_str(&String::from_utf8_lossy(&std::fs::read(path).expect("reads"))),
             }
         }
-        all
     }
+    all
 }
 
 pub fn call(operation: &str, parameters: Value) -> StartAttempt {

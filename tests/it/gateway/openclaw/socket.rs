@@ -205,6 +205,8 @@ async fn a_chat_that_is_aborted_ends() {
         message: format!("script:{script}"),
         agent_id: None,
         timeout_ms: None,
+        queue_mode: None,
+        attachments: Vec::new(),
         idempotency_key: IdempotencyKey::new(key.as_str()).expect("a key"),
     };
     line.socket

@@ -1,6 +1,7 @@
 //! A gateway of the tests' own: it listens on one port and does what a test's script says, byte for byte, so that it can
 //! also be slow, break off and lie.
 
+pub mod agents;
 pub mod board;
 pub mod http;
 pub mod socket;
@@ -110,6 +111,11 @@ pub fn client(instance: Instance) -> Gateway {
 pub fn client_in(instance: Instance, surroundings: &Surroundings) -> Gateway {
     let gateways = Gateways::new(vec![instance], &secrets(), surroundings);
     gateways.get(None).expect("there is one").clone()
+}
+
+/// No gateway.
+pub fn none() -> Gateways {
+    Gateways::new(Vec::new(), &secrets(), &surroundings())
 }
 
 /// The usual ones, of a test alone.
