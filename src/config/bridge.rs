@@ -7,7 +7,7 @@ use anyhow::Context as _;
 use super::gateways::{self, GatewayTable, USUAL_URL};
 use super::{Config, Environment};
 use crate::domain::target::SecretRef;
-use crate::gateway::{Fingerprint, Secret};
+use crate::gateway::{Address, Fingerprint, Secret};
 
 /// What a command line says about gateways.
 #[derive(Debug, Clone, Default)]
@@ -105,6 +105,9 @@ impl Config {
         environment: &Environment,
         options: &GatewayOptions,
     ) -> anyhow::Result<Self> {
+        if let Some(url) = &options.url {
+            Address::parse(url).map_err(|why| anyhow::anyhow!("--url: {why}"))?;
+        }
         let mut config = Self::found(named, environment)?;
         if options.names_one() {
             config.gateway.clear();
@@ -193,7 +196,7 @@ mod tests {
                     url: Some("gw".into()),
                     ..GatewayOptions::default()
                 },
-                "OPENCLAW_URL: it is no url",
+                "--url: it is no url",
             ),
             (
                 GatewayOptions {

@@ -8,6 +8,7 @@ use std::collections::{BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use serde_json::Value;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::task::TaskTracker;
@@ -346,13 +347,14 @@ impl Writer {
     fn event(&mut self, event: &Event) {
         match event {
             Event::SessionMessage(message) => {
-                let bytes = serde_json::to_vec(&message.message).map_or(0, |text| text.len());
+                let bytes = size(&message.message.0);
                 self.add(What::Message(message.clone()), bytes);
             }
             Event::ApprovalRequested(kind, approval) => self.requested(*kind, approval.clone()),
             Event::ApprovalResolved(kind, resolved) => {
                 self.seen.remove(&(*kind, resolved.id.clone()));
-                self.add(What::Resolved(*kind, resolved.clone()), 0);
+                let bytes = size(&resolved.request);
+                self.add(What::Resolved(*kind, resolved.clone()), bytes);
             }
             _ => {}
         }
@@ -360,7 +362,8 @@ impl Writer {
 
     fn requested(&mut self, kind: ApprovalKind, approval: Box<Approval>) {
         if self.seen.insert((kind, approval.id.clone())) {
-            self.add(What::Requested(kind, approval), 0);
+            let bytes = size(&approval.request);
+            self.add(What::Requested(kind, approval), bytes);
         }
     }
 
@@ -368,6 +371,11 @@ impl Writer {
         let cursor = lock(&self.log).add(what, bytes);
         self.news.send_replace(cursor);
     }
+}
+
+/// How much a value is.
+fn size(value: &Value) -> usize {
+    serde_json::to_vec(value).map_or(0, |text| text.len())
 }
 
 /// The open approvals of both kinds.

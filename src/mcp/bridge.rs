@@ -71,7 +71,7 @@ impl Bridge {
             let followers = channel.follow().into_iter();
             join_all(followers.map(|follower| tell_of(follower, channel, peer))).await;
         }
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 
     /// Serves a client on these pipes until it closes them or `stop` is cancelled.

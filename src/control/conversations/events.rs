@@ -16,6 +16,8 @@ use crate::gateway::Gateway;
 use crate::gateway::feed::{Entry, Page, What};
 use crate::gateway::wire::{Approval, ApprovalKind, SessionMessage};
 
+/// How much is told at once, in bytes; what doesn't fit comes on the next page. One event is told, however large it is.
+const PAGE_MAX: usize = 1 << 20;
 /// How long a connection that isn't there yet is waited for.
 const CONNECTED: Duration = Duration::from_secs(20);
 
@@ -38,8 +40,18 @@ impl Conversations {
             page = gateway.feed().page(after, session, limit);
         }
         let raw = arguments.raw.unwrap_or(false);
+        let (mut events, mut bytes) = (Vec::new(), 0);
+        for entry in &page.entries {
+            let event = shown(entry, raw);
+            bytes += serde_json::to_vec(&event).map_or(0, |text| text.len());
+            if bytes > PAGE_MAX && !events.is_empty() {
+                page.next_cursor = entry.cursor - 1;
+                break;
+            }
+            events.push(event);
+        }
         Ok(EventPage {
-            events: page.entries.iter().map(|entry| shown(entry, raw)).collect(),
+            events,
             next_cursor: page.next_cursor,
             gap: gap(after, &page),
         })

@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Serialize;
+use tokio::time::Instant;
 
 use super::contract::conversations::{
     Conversation, ConversationFound, ConversationGet, ConversationList, ConversationsList,
@@ -93,7 +94,11 @@ impl Conversations {
         let gateway = self.gateway(arguments.instance.as_deref())?;
         let is_wanted = |found: &Conversation| channel.as_ref().is_none_or(|channel| *channel == found.channel);
         let (mut conversations, mut seen) = (Vec::new(), BTreeSet::new());
-        for _ in 0..PAGES {
+        let until = Instant::now() + PATIENCE;
+        for number in 0..PAGES {
+            if number > 0 && Instant::now() >= until {
+                break;
+            }
             let page = gateway.socket().call(&wire::SESSIONS_LIST, &asked, PATIENCE).await;
             let page = page.map_err(|error| failed(gateway, error, AGAIN))?;
             // A session that something happens in meanwhile moves to the front, and another one is told twice.

@@ -4,6 +4,7 @@
 mod replay;
 
 use std::collections::VecDeque;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::{Output, Stdio};
 use std::time::Duration;
@@ -229,7 +230,7 @@ async fn what_happens_is_kept_from_the_start_on() {
 #[tokio::test]
 async fn a_wrong_token_is_told_to_every_call_and_ends_nothing() {
     let board = Board::start().await;
-    keep_out(&board, json!({ "code": "AUTH_TOKEN_MISMATCH" }));
+    keep_out(&board, &json!({ "code": "AUTH_TOKEN_MISMATCH" }));
     let mut client = Client::to(&board.url(), "another-token", &[]).await;
     for tool in [
         "conversations_list",
@@ -249,7 +250,7 @@ async fn a_wrong_token_is_told_to_every_call_and_ends_nothing() {
 #[tokio::test]
 async fn a_device_that_is_approved_meanwhile_is_let_in() {
     let board = Board::start().await;
-    keep_out(&board, json!({ "code": "PAIRING_REQUIRED", "requestId": "r1" }));
+    keep_out(&board, &json!({ "code": "PAIRING_REQUIRED", "requestId": "r1" }));
     let mut client = Client::of(&board, &[]).await;
     let said = client.refused("conversations_list", json!({})).await;
     assert!(said.contains("openclaw devices approve r1"), "{said}");
@@ -258,7 +259,31 @@ async fn a_device_that_is_approved_meanwhile_is_let_in() {
     client.leave().await;
 }
 
-fn keep_out(board: &Board, details: Value) {
+#[tokio::test]
+async fn a_gateway_that_wants_the_device_is_shown_the_same_one_each_time() {
+    let board = Board::start().await;
+    board.on_it().wants_device = true;
+    let mut client = Client::of(&board, &[]).await;
+    client.done("conversations_list", json!({})).await;
+    let key = client.folder.path().join("data/identity/device.key");
+    let mode = std::fs::metadata(&key).expect("a key").permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    board.close();
+    client.done("conversations_list", json!({})).await;
+    let devices: Vec<_> = board
+        .asked("connect")
+        .iter()
+        .map(|connect| connect["device"]["id"].clone())
+        .collect();
+    let shown: Vec<_> = devices.iter().filter(|id| !id.is_null()).collect();
+    assert!(
+        shown.len() >= 2 && shown.iter().all(|id| *id == shown[0]),
+        "{devices:?}"
+    );
+    client.leave().await;
+}
+
+fn keep_out(board: &Board, details: &Value) {
     let refusal = json!({ "code": "INVALID_REQUEST", "message": "unauthorized", "details": details });
     board.on_it().keeps_out = Some(refusal);
 }

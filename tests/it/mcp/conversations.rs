@@ -95,102 +95,65 @@ async fn refused(door: &Door, tool: &str, arguments: Value) -> (String, String) 
     (text(&content["code"]), text(&content["message"]))
 }
 
+/// A tool a line: what it takes, `*` where it must be there, and whether it changes nothing.
+const TAKES: &str = "
+conversations_list: channel includeDerivedTitles includeLastMessage instance limit search reads
+conversation_get: instance session_key* reads
+messages_read: instance limit session_key* reads
+attachments_fetch: instance limit message_id* session_key* reads
+events_poll: after_cursor instance limit raw session_key reads
+events_wait: after_cursor instance raw session_key timeout_ms reads
+messages_send: idempotency_key instance session_key* text*
+permissions_list_open: instance session_key reads
+permissions_respond: decision* id* instance kind*";
+
 #[tokio::test]
 async fn the_tools_take_what_they_took() {
     let lab = Lab::new().await;
     let door = lab.open().await;
     let listed = door.answer(MODERN, "tools/list", json!({})).await;
     let tools = listed["result"]["tools"].as_array().expect("tools");
-    for (name, takes, required, reads) in [
-        (
-            "conversations_list",
-            "channel includeDerivedTitles includeLastMessage instance limit search",
-            json!(null),
-            true,
-        ),
-        ("conversation_get", "instance session_key", json!(["session_key"]), true),
-        (
-            "messages_read",
-            "instance limit session_key",
-            json!(["session_key"]),
-            true,
-        ),
-        (
-            "attachments_fetch",
-            "instance limit message_id session_key",
-            json!(["session_key", "message_id"]),
-            true,
-        ),
-        (
-            "events_poll",
-            "after_cursor instance limit raw session_key",
-            json!(null),
-            true,
-        ),
-        (
-            "events_wait",
-            "after_cursor instance raw session_key timeout_ms",
-            json!(null),
-            true,
-        ),
-        (
-            "messages_send",
-            "idempotency_key instance session_key text",
-            json!(["session_key", "text"]),
-            false,
-        ),
-        ("permissions_list_open", "instance session_key", json!(null), true),
-        (
-            "permissions_respond",
-            "decision id instance kind",
-            json!(["kind", "id", "decision"]),
-            false,
-        ),
-    ] {
-        let tool = tools.iter().find(|tool| tool["name"] == name).expect(name);
+    let find = |name: &str| tools.iter().find(|tool| tool["name"] == name).expect("is there");
+    for line in TAKES.trim().lines() {
+        let (name, takes) = line.split_once(": ").expect("a name");
+        let tool = find(name);
         let schema = &tool["inputSchema"];
-        let mut properties: Vec<&str> = schema["properties"]
+        let required = |field: &str| {
+            let names = schema["required"].as_array();
+            names.is_some_and(|names| names.contains(&json!(field)))
+        };
+        let mark = |field: &String| format!("{field}{}", if required(field) { "*" } else { "" });
+        let mut has: Vec<String> = schema["properties"]
             .as_object()
             .expect("fields")
             .keys()
-            .map(String::as_str)
+            .map(mark)
             .collect();
-        properties.sort_unstable();
-        assert_eq!(
-            (properties.join(" "), &schema["required"]),
-            (takes.to_owned(), &required),
-            "{name}"
-        );
-        assert_eq!(
-            schema["additionalProperties"],
-            Value::Null,
-            "{name}: what is unknown is ignored"
-        );
+        has.sort_unstable();
+        has.extend((tool["annotations"]["readOnlyHint"] == true).then(|| "reads".to_owned()));
+        assert_eq!(has.join(" "), takes, "{name}");
+        let more = &schema["additionalProperties"];
+        assert!(more.is_null(), "{name}: what is unknown is ignored");
         assert!(tool["outputSchema"].is_object() && tool["title"].is_string(), "{name}");
-        assert_eq!(tool["annotations"]["readOnlyHint"], reads, "{name}");
         assert_eq!(tool["annotations"]["openWorldHint"], true, "{name}");
     }
-    let schema = |name: &str, field: &str| {
-        let tool = tools.iter().find(|tool| tool["name"] == name).expect(name);
-        tool["inputSchema"]["properties"][field].clone()
-    };
-    for (name, field, least, most) in [
-        ("conversations_list", "limit", 1, 500),
-        ("messages_read", "limit", 1, 200),
-        ("attachments_fetch", "limit", 1, 200),
-        ("events_poll", "limit", 1, 200),
-        ("events_wait", "timeout_ms", 1, 300_000),
+    for (name, field, most) in [
+        ("conversations_list", "limit", 500),
+        ("messages_read", "limit", 200),
+        ("attachments_fetch", "limit", 200),
+        ("events_poll", "limit", 200),
+        ("events_wait", "timeout_ms", 300_000),
     ] {
-        let schema = schema(name, field);
+        let schema = &find(name)["inputSchema"]["properties"][field];
         assert_eq!(
             (&schema["minimum"], &schema["maximum"]),
-            (&json!(least), &json!(most)),
+            (&json!(1), &json!(most)),
             "{name}"
         );
     }
-    assert_eq!(schema("permissions_respond", "kind")["enum"], json!(["exec", "plugin"]));
-    let decisions = json!(["allow-once", "allow-always", "deny"]);
-    assert_eq!(schema("permissions_respond", "decision")["enum"], decisions);
+    let words = |field: &str| find("permissions_respond")["inputSchema"]["properties"][field]["enum"].clone();
+    assert_eq!(words("kind"), json!(["exec", "plugin"]));
+    assert_eq!(words("decision"), json!(["allow-once", "allow-always", "deny"]));
 }
 
 #[tokio::test]

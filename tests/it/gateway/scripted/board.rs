@@ -11,12 +11,15 @@ use tokio::task::JoinSet;
 
 use super::socket::{Asked, Peer, Place, hello};
 
+/// How much may be wished for at once.
+const WISHES: usize = 20_000;
+
 /// The running gateway. It is gone when it is dropped.
 pub struct Board {
     address: SocketAddr,
     instance: Instance,
     on_it: Arc<Mutex<OnIt>>,
-    wishes: mpsc::UnboundedSender<Wish>,
+    wishes: mpsc::Sender<Wish>,
     tasks: JoinSet<()>,
 }
 
@@ -31,6 +34,8 @@ pub struct OnIt {
     pub plugin: Vec<Value>,
     /// Whether it gives operator.admin to those who ask for it.
     pub gives_admin: bool,
+    /// Whether it wants to know the device.
+    pub wants_device: bool,
     /// What it says instead of letting anybody in.
     pub keeps_out: Option<Value>,
     /// What it says no to, by the method.
@@ -61,7 +66,7 @@ impl Board {
         let address = place.address();
         let instance = place.instance();
         let on_it = Arc::new(Mutex::new(OnIt::default()));
-        let (wishes, mut wished) = mpsc::unbounded_channel();
+        let (wishes, mut wished) = mpsc::channel(WISHES);
         let mut tasks = JoinSet::new();
         let shared = on_it.clone();
         tasks.spawn(async move {
@@ -115,7 +120,7 @@ impl Board {
     }
 
     fn wish(&self, wish: Wish) {
-        self.wishes.send(wish).expect("it runs");
+        self.wishes.try_send(wish).expect("it runs, and wants no more");
     }
 
     /// Nobody listens any more.
@@ -130,7 +135,10 @@ async fn let_in(peer: &mut Peer, on_it: &Mutex<OnIt>) -> bool {
     let (refusal, admin) = {
         let mut on_it = on_it.lock().expect("nobody panicked");
         on_it.asked.push(connect.clone());
-        (on_it.keeps_out.clone(), on_it.gives_admin)
+        let unknown = on_it.wants_device && connect.params["device"].is_null();
+        let details = json!({ "code": "DEVICE_IDENTITY_REQUIRED" });
+        let who = json!({ "code": "NOT_PAIRED", "message": "device identity required", "details": details });
+        (on_it.keeps_out.clone().or(unknown.then_some(who)), on_it.gives_admin)
     };
     if let Some(refusal) = refusal {
         peer.refuse(&connect, refusal).await;
@@ -146,7 +154,7 @@ async fn let_in(peer: &mut Peer, on_it: &Mutex<OnIt>) -> bool {
     true
 }
 
-async fn serve(mut peer: Peer, on_it: &Mutex<OnIt>, wished: &mut mpsc::UnboundedReceiver<Wish>) {
+async fn serve(mut peer: Peer, on_it: &Mutex<OnIt>, wished: &mut mpsc::Receiver<Wish>) {
     loop {
         tokio::select! {
             asked = peer.idle() => {

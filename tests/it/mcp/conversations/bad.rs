@@ -5,150 +5,72 @@ use crate::gateway::scripted::board::row;
 
 const HERE: &str = "agent:main:telegram:1";
 
+/// A bad call a line: the tool, its arguments, what is said.
+const BAD: &str = r#"
+conversations_list {"limit": 0} field limit: expected a whole number from 1 to 500, got a number
+conversations_list {"limit": 501} field limit: expected a whole number from 1 to 500, got a number
+conversations_list {"limit": 1.5} field limit: expected a whole number from 1 to 500, got a number
+conversations_list {"limit": 1e300} field limit: expected a whole number from 1 to 500, got a number
+conversations_list {"limit": "5"} field limit: expected a whole number from 1 to 500, got a text
+conversations_list {"search": 5} field search: expected a text, got a number
+conversations_list {"search": "a\u0007b"} search contains invalid control characters
+conversations_list {"includeLastMessage": "yes"} field includeLastMessage: expected true or false, got a text
+conversations_list {"instance": ""} instance must not be empty
+conversation_get {} field session_key is missing
+conversation_get {"session_key": ""} session_key must not be empty
+conversation_get {"session_key": "  "} session_key must not be empty
+conversation_get {"session_key": 7} field session_key: expected a text, got a number
+conversation_get {"session_key": null} field session_key: expected a text, got null
+conversation_get {"session_key": "a\nb"} session_key contains invalid control characters
+messages_read {"session_key": "a", "limit": 201} field limit: expected a whole number from 1 to 200, got a number
+attachments_fetch {"session_key": "a"} field message_id is missing
+attachments_fetch {"session_key": "a", "message_id": ""} message_id must not be empty
+events_poll {"after_cursor": -1} field after_cursor: expected a whole number that is not negative, got a number
+events_poll {"after_cursor": "1"} field after_cursor: expected a whole number that is not negative, got a text
+events_poll {"raw": 1} field raw: expected true or false, got a number
+events_wait {"timeout_ms": 0} field timeout_ms: expected a whole number from 1 to 300000, got a number
+events_wait {"timeout_ms": 300001} field timeout_ms: expected a whole number from 1 to 300000, got a number
+messages_send {"session_key": "a"} field text is missing
+messages_send {"session_key": "a", "text": ""} text must not be empty
+messages_send {"session_key": "a", "text": "a\u0000b"} text contains invalid control characters
+messages_send {"session_key": "a", "text": "b", "idempotency_key": " "} idempotency_key must not be empty
+permissions_respond {"kind": "exec", "id": "a"} field decision is missing
+permissions_respond {"kind": "other", "id": "a", "decision": "deny"} field kind: not one of its words
+permissions_respond {"kind": "exec", "id": "a", "decision": "allow_once"} field decision: not one of its words
+permissions_respond {"kind": "exec", "id": " ", "decision": "deny"} id must not be empty
+"#;
+
 #[tokio::test]
 async fn bad_arguments_are_named_and_reach_no_gateway() {
     let lab = Lab::new().await;
     let door = lab.door(&[Scope::Openclaw, Scope::Approve]).await;
-    let long = "x".repeat(1025);
-    let key = |value: Value| json!({"session_key": value});
-    let send = |text: &str| json!({"session_key": HERE, "text": text});
-    let most = "é".repeat(100_001);
+    for line in BAD.trim().lines() {
+        let (tool, rest) = line.split_once(' ').expect("a tool");
+        let (arguments, words) = rest.rsplit_once("} ").expect("arguments");
+        let arguments = serde_json::from_str(&format!("{arguments}}}")).expect("JSON");
+        let (code, said) = refused(&door, tool, arguments).await;
+        assert_eq!((code.as_str(), said.as_str()), ("invalid_argument", words), "{line}");
+    }
     for (tool, arguments, words) in [
         (
-            "conversations_list",
-            json!({"limit": 0}),
-            "field limit: expected a whole number from 1 to 500, got a number",
-        ),
-        (
-            "conversations_list",
-            json!({"limit": 501}),
-            "field limit: expected a whole number from 1 to 500, got a number",
-        ),
-        (
-            "conversations_list",
-            json!({"limit": 1.5}),
-            "field limit: expected a whole number from 1 to 500, got a number",
-        ),
-        (
-            "conversations_list",
-            json!({"limit": "5"}),
-            "field limit: expected a whole number from 1 to 500, got a text",
-        ),
-        (
-            "conversations_list",
-            json!({"search": 5}),
-            "field search: expected a text, got a number",
-        ),
-        (
-            "conversations_list",
-            json!({"search": "a\u{7}b"}),
-            "search contains invalid control characters",
-        ),
-        (
-            "conversations_list",
-            json!({"includeLastMessage": "yes"}),
-            "field includeLastMessage: expected true or false, got a text",
-        ),
-        ("conversation_get", json!({}), "field session_key is missing"),
-        ("conversation_get", key(json!("")), "session_key must not be empty"),
-        ("conversation_get", key(json!("  ")), "session_key must not be empty"),
-        (
             "conversation_get",
-            key(json!(7)),
-            "field session_key: expected a text, got a number",
-        ),
-        (
-            "conversation_get",
-            key(json!(null)),
-            "field session_key: expected a text, got null",
-        ),
-        (
-            "conversation_get",
-            key(json!(long)),
+            json!({"session_key": "x".repeat(1025)}),
             "session_key exceeds maximum length of 1024 characters",
         ),
         (
-            "conversation_get",
-            key(json!("a\nb")),
-            "session_key contains invalid control characters",
-        ),
-        (
-            "messages_read",
-            json!({"session_key": HERE, "limit": 201}),
-            "field limit: expected a whole number from 1 to 200, got a number",
-        ),
-        (
-            "attachments_fetch",
-            json!({"session_key": HERE}),
-            "field message_id is missing",
-        ),
-        (
-            "attachments_fetch",
-            json!({"session_key": HERE, "message_id": ""}),
-            "message_id must not be empty",
-        ),
-        (
-            "events_poll",
-            json!({"after_cursor": -1}),
-            "field after_cursor: expected a whole number that is not negative, got a number",
-        ),
-        (
-            "events_poll",
-            json!({"after_cursor": "1"}),
-            "field after_cursor: expected a whole number that is not negative, got a text",
-        ),
-        (
-            "events_wait",
-            json!({"timeout_ms": 0}),
-            "field timeout_ms: expected a whole number from 1 to 300000, got a number",
-        ),
-        (
-            "events_wait",
-            json!({"timeout_ms": 300_001}),
-            "field timeout_ms: expected a whole number from 1 to 300000, got a number",
-        ),
-        ("messages_send", json!({"session_key": HERE}), "field text is missing"),
-        ("messages_send", send(""), "text must not be empty"),
-        (
             "messages_send",
-            send("a\0b"),
-            "text contains invalid control characters",
-        ),
-        (
-            "messages_send",
-            send(&most),
+            json!({"session_key": HERE, "text": "é".repeat(100_001)}),
             "text exceeds maximum length of 100000 characters",
-        ),
-        (
-            "permissions_respond",
-            json!({"kind": "exec", "id": "a"}),
-            "field decision is missing",
-        ),
-        (
-            "permissions_respond",
-            json!({"kind": "other", "id": "a", "decision": "deny"}),
-            "field kind: not one of its words",
-        ),
-        (
-            "permissions_respond",
-            json!({"kind": "exec", "id": "a", "decision": "allow_once"}),
-            "field decision: not one of its words",
-        ),
-        (
-            "permissions_respond",
-            json!({"kind": "exec", "id": " ", "decision": "deny"}),
-            "id must not be empty",
         ),
     ] {
         let (code, said) = refused(&door, tool, arguments).await;
         assert_eq!((code.as_str(), said.as_str()), ("invalid_argument", words), "{tool}");
     }
     let (code, said) = refused(&door, "conversations_list", json!({"instance": "nope"})).await;
-    assert_eq!(
-        (code.as_str(), said.as_str()),
-        ("unknown_instance", "Unknown instance \"nope\". Available: lab, other")
-    );
-    assert!(lab.lab.on_it().asked.is_empty(), "{:?}", lab.lab.on_it().asked);
+    let words = "Unknown instance \"nope\". Available: lab, other";
+    assert_eq!((code.as_str(), said.as_str()), ("unknown_instance", words));
+    let asked = lab.lab.on_it().asked.len();
+    assert_eq!(asked, 0, "nothing of it reached a gateway");
 }
 
 #[tokio::test]

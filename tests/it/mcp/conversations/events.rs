@@ -165,6 +165,25 @@ async fn a_flood_leaves_the_newest_and_says_what_is_gone() {
 }
 
 #[tokio::test]
+async fn a_page_of_long_messages_is_cut_and_goes_on() {
+    let lab = Lab::new().await;
+    let door = lab.open().await;
+    let begin = following(&door).await;
+    for number in 1..=3 {
+        let long = format!("{number}{}", "x".repeat(600_000));
+        lab.lab
+            .event("session.message", told(HERE, &format!("m{number}"), &long));
+    }
+    until(&door, begin + 3).await;
+    for cursor in begin..begin + 3 {
+        let (page, _) = done(&door, "events_poll", json!({"after_cursor": cursor})).await;
+        let events = page["events"].as_array().expect("events");
+        assert_eq!((events.len(), &page["next_cursor"]), (1, &json!(cursor + 1)));
+        assert_eq!(events[0]["cursor"], cursor + 1);
+    }
+}
+
+#[tokio::test]
 async fn a_broken_connection_is_a_gap() {
     let lab = Lab::new().await;
     let door = lab.open().await;
