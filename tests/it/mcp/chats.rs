@@ -106,8 +106,13 @@ async fn the_tools_are_there_for_those_who_may_and_where_there_is_a_gateway() {
     let without = Door::usual().await;
     let unknown = without.call(MODERN, "openclaw_instances", json!({})).await;
     assert!(unknown["error"].is_object(), "{unknown}");
+}
 
-    // Names, arguments and what must be there are those of openclaw-mcp 1.7.0.
+#[tokio::test]
+async fn names_and_arguments_are_those_of_openclaw_mcp() {
+    let lab = Lab::new().await;
+    let door = lab.door(&[Scope::Openclaw]).await;
+    let listed = door.answer(MODERN, "tools/list", json!({})).await;
     let tools: BTreeMap<&str, &Value> = listed["result"]["tools"]
         .as_array()
         .expect("tools")
