@@ -25,10 +25,12 @@ async fn wait(door: &Door, after: u64) -> Value {
     .0
 }
 
-/// Waits until the event with this cursor is there.
-async fn until(door: &Door, cursor: u64) {
-    let came = wait(door, cursor - 1).await;
-    assert_eq!(came["event"]["cursor"], cursor, "{came}");
+/// Waits for as many events behind the cursor, one after the other: a cursor that nobody was told is none.
+async fn until(door: &Door, begin: u64, events: u64) {
+    for after in begin..begin + events {
+        let came = wait(door, after).await;
+        assert_eq!(came["event"]["cursor"], after + 1, "{came}");
+    }
 }
 
 #[tokio::test]
@@ -89,7 +91,7 @@ async fn approvals_belong_to_their_session_and_those_from_before_are_found() {
     let request = approval("early", HERE, 5)["request"].clone();
     let resolved = json!({ "id": "early", "decision": "deny", "resolvedBy": "me", "request": request });
     lab.lab.event("exec.approval.resolved", resolved);
-    until(&door, begin + 3).await;
+    until(&door, begin, 3).await;
     let only_here = json!({"after_cursor": begin, "session_key": HERE});
     let (page, _) = done(&door, "events_poll", only_here).await;
     let kinds: Vec<_> = page["events"]
@@ -174,7 +176,7 @@ async fn a_page_of_long_messages_is_cut_and_goes_on() {
         lab.lab
             .event("session.message", told(HERE, &format!("m{number}"), &long));
     }
-    until(&door, begin + 3).await;
+    until(&door, begin, 3).await;
     for cursor in begin..begin + 3 {
         let (page, _) = done(&door, "events_poll", json!({"after_cursor": cursor})).await;
         let events = page["events"].as_array().expect("events");
@@ -189,11 +191,10 @@ async fn a_broken_connection_is_a_gap() {
     let door = lab.open().await;
     let begin = following(&door).await;
     lab.lab.event("session.message", told(HERE, "m1", "before"));
-    until(&door, begin + 1).await;
+    until(&door, begin, 1).await;
     lab.lab.on_it().exec = vec![approval("meanwhile", HERE, 5)];
     lab.lab.close();
-    until(&door, begin + 2).await;
-    until(&door, begin + 3).await;
+    until(&door, begin, 3).await;
     let (page, _) = done(&door, "events_poll", json!({"after_cursor": begin + 1})).await;
     assert_eq!(page["events"][0]["type"], "gap");
     assert_eq!(page["events"][1]["approval"]["id"], "meanwhile");
@@ -209,7 +210,7 @@ async fn what_the_gateway_left_out_is_a_gap() {
     lab.lab.event("session.message", told(HERE, "m1", "before"));
     lab.lab.skip(5);
     lab.lab.event("session.message", told(HERE, "m2", "after"));
-    until(&door, begin + 3).await;
+    until(&door, begin, 3).await;
     let (page, _) = done(
         &door,
         "events_poll",
@@ -227,7 +228,7 @@ async fn a_cursor_of_another_run_is_told_from_this_ones() {
     let begin = following(&door).await;
     assert!(begin > 1_700_000_000_000, "cursors of a later run are larger: {begin}");
     lab.lab.event("session.message", told(HERE, "m1", "x"));
-    until(&door, begin + 1).await;
+    until(&door, begin, 1).await;
     for other in [7, begin - 5, begin + 900, 9_007_199_254_740_991] {
         let (page, _) = done(&door, "events_poll", json!({"after_cursor": other})).await;
         let gap = json!({ "requested_after_cursor": other, "oldest_available_cursor": begin + 1 });
