@@ -12,6 +12,7 @@ use clawhand::control::{Answer, Control};
 use clawhand::domain::Actor;
 use clawhand::domain::target::LocalBlock;
 use clawhand::executors::{LocalExecutor, LocalSettings};
+use clawhand::lifecycle::Lifecycle;
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -159,7 +160,7 @@ impl Site {
             ..Config::default()
         };
         let environment = Environment::from_iter([("PATH".to_owned(), PATH.to_owned())]);
-        let home = Home::open(config, &environment).await?;
+        let home = Home::open(config, &environment, Lifecycle::new()).await?;
         // The supervisor is clawhand, and this program is not.
         let local = LocalExecutor::new(local_settings(&folders.data()), LocalBlock::default());
         let home = Arc::new(home.with(system_clock(), Arc::new(local)));

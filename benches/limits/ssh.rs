@@ -14,6 +14,7 @@ use clawhand::config::Environment;
 use clawhand::domain::target::SshBlock;
 use clawhand::executors::ssh::SshPool;
 use clawhand::executors::{Executor, ExecutorSettings, SshExecutor};
+use clawhand::gateway::Gateways;
 use openssh::Session;
 use tempfile::TempDir;
 
@@ -121,6 +122,7 @@ impl Host {
             local: site::local_settings(self.folder.path()),
             scratch,
             secrets: Arc::new(|_| Err("there are no secrets".to_owned())),
+            gateways: Gateways::default(),
         };
         let text = |name: &str| self.at(name).display().to_string();
         let block = SshBlock {

@@ -22,7 +22,7 @@ use socket::{Socket, Surroundings};
 pub type ReadSecret = Arc<dyn Fn(&Secret) -> Result<String, String> + Send + Sync>;
 
 /// All gateways that are configured. Cheap to clone.
-#[derive(Clone)]
+#[derive(Clone, Default)]
 pub struct Gateways(Arc<Vec<Gateway>>);
 
 /// One gateway. Cheap to clone; clones share its connections.
