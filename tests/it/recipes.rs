@@ -281,7 +281,7 @@ fn every_key_of_an_agent_is_read_and_mistakes_have_a_place() {
         "a.toml:6:12: 'a b' can't be the name of an instance (write the name of a [[gateway]] of the configuration)",
         "a.toml:7:11: this can't be the key of a session (write \"new\" for a conversation of its own for each run, or the key of one that all runs share)",
         "a.toml:8:1: unknown key executor.model (known are: agent, instance, kind, session)",
-        "a.toml:9:1: an agent has no secrets of its own (what its tools need is set up at the gateway)",
+        "a.toml:9:2: an agent has no secrets of its own (what its tools need is set up at the gateway)",
     ];
     assert_eq!(told(&[("a.toml", &target_with(wrong))]), expected);
 }

@@ -73,7 +73,7 @@ impl Default for Patience {
     fn default() -> Self {
         Self {
             outage: Duration::from_secs(2 * 60),
-            on_its_way: Duration::from_secs(60),
+            on_its_way: Duration::from_secs(4 * 60),
             recovery: Duration::from_secs(3 * 60),
             abort: Duration::from_secs(20),
             wait: Duration::from_secs(10),

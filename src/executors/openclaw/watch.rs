@@ -49,6 +49,8 @@ struct Looks {
     /// Since when another run of the gateway is there.
     restarted: Option<Instant>,
     resent: bool,
+    /// Whether the gateway is known to have the message although it didn't say so to this process.
+    is_known: bool,
 }
 
 impl Watch<'_> {
@@ -68,7 +70,7 @@ impl Watch<'_> {
                     if let Some(watched) = self.weigh(verdict, began, &mut looks).await {
                         return watched;
                     }
-                    wait = self.patience.again;
+                    wait = self.patience.wait / 4;
                 }
                 Ok(None) => wait = self.patience.wait,
                 Err(error) => {
@@ -98,8 +100,9 @@ impl Watch<'_> {
             true => looks.restarted = None,
             false => drop(looks.restarted.get_or_insert_with(Instant::now)),
         }
+        looks.is_known |= self.accepted || waits_its_turn;
         let is_due = looks.last.is_none_or(|last| last.elapsed() >= LOOK);
-        if self.accepted && is_same && !waits_its_turn && !is_due {
+        if looks.is_known && is_same && !waits_its_turn && !is_due {
             return Ok(None);
         }
         looks.last = Some(Instant::now());
@@ -107,8 +110,9 @@ impl Watch<'_> {
             pause(self.patience.again).await;
         }
         let verdict = self.look().await?;
+        looks.is_known |= matches!(verdict, Verdict::Going { .. });
         let goes_on = matches!(verdict, Verdict::Going { .. } | Verdict::Unseen);
-        Ok(Some(verdict).filter(|_| !(goes_on && is_same && self.accepted)))
+        Ok(Some(verdict).filter(|_| !(goes_on && is_same && looks.is_known)))
     }
 
     /// What the gateway itself says of the end; `None` if there is none, or it knows nothing.

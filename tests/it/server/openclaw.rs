@@ -173,11 +173,12 @@ async fn a_cancelled_chat_ends_at_the_model() {
     let server = serve(&place, &[&one], 3).await;
     let caller = server.caller();
     let mark = fresh("cancel-me");
-    let said = json!({ "say": ["first ", "second"], "gate": mark });
+    // What could be the beginning of a secret is held back until its line is whole.
+    let said = json!({ "say": ["first line\nand ", "second"], "gate": mark });
     let task = queued(&caller, json!({ "message": script(&said) })).await;
     one.run(&mark, "running").await;
     one.open(&mark).await;
-    caller.until_logged(&execution(&task), "first").await;
+    caller.until_logged(&execution(&task), "first line\n").await;
     let cancelled = caller.ok("openclaw_task_cancel", json!({ "task_id": task })).await;
     assert_eq!(cancelled["status"], "cancelled", "{cancelled}");
     one.run(&mark, "left").await;

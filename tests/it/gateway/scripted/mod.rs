@@ -113,11 +113,6 @@ pub fn client_in(instance: Instance, surroundings: &Surroundings) -> Gateway {
     gateways.get(None).expect("there is one").clone()
 }
 
-/// No gateway.
-pub fn none() -> Gateways {
-    Gateways::new(Vec::new(), &secrets(), &surroundings())
-}
-
 /// The usual ones, of a test alone.
 pub fn surroundings() -> Surroundings {
     Surroundings::new(TaskTracker::new(), CancellationToken::new())
