@@ -40,26 +40,12 @@ CREATE TABLE executions (
     worker TEXT,
     -- null when nobody holds the lease
     lease_until BIGINT,
-    outcome TEXT,
-    -- whether it is of a group: then it only waits for its children, one for each member
-    is_group BIGINT NOT NULL DEFAULT 0,
-    parent_id TEXT REFERENCES executions (id) ON DELETE CASCADE,
-    member TEXT,
-    -- whether the parent's log tells how it ended
-    told BIGINT NOT NULL DEFAULT 0,
-    -- among those of one owner for one target, higher ones come first
-    priority BIGINT NOT NULL DEFAULT 0,
-    -- the conversation that a chat is part of, as its caller calls it
-    session TEXT,
-    -- when something was last added to the log
-    logged_at BIGINT
+    outcome TEXT
 );
 CREATE UNIQUE INDEX executions_by_key ON executions (owner, idempotency_key);
-CREATE UNIQUE INDEX executions_by_parent ON executions (parent_id, member);
 CREATE INDEX executions_by_task ON executions (task_id, id);
 CREATE INDEX executions_by_owner ON executions (owner, id);
-CREATE INDEX executions_queued ON executions (owner, target, priority DESC, id) WHERE state = 'queued';
-CREATE INDEX executions_running ON executions (owner, target) WHERE state IN ('preparing', 'running', 'collecting');
+CREATE INDEX executions_queued ON executions (id) WHERE state = 'queued';
 CREATE INDEX executions_driven ON executions (lease_until) WHERE state IN ('preparing', 'running', 'collecting');
 
 -- Which copy of some content is in use. While an artifact has the digest, the copy can't go: the reference sees to it.
@@ -134,8 +120,6 @@ CREATE TABLE attempts (
     step_idx BIGINT NOT NULL,
     epoch BIGINT NOT NULL,
     handle TEXT,
-    -- a keyed digest of the secrets it was started with; null when the target has none
-    secrets TEXT,
     -- how many bytes of the executor's output are in the log, and the last of them
     raw_offset BIGINT NOT NULL DEFAULT 0,
     last_byte BIGINT,

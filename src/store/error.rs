@@ -73,6 +73,10 @@ impl From<MigrateError> for StoreError {
             MigrateError::VersionMissing(version) => Self::Corrupt(format!(
                 "migration {version} was applied by a newer version of this program"
             )),
+            MigrateError::VersionMismatch(version) => Self::Corrupt(format!(
+                "migration {version} was applied by a program with another one of that number: go on with that program, or \
+                 begin with another database"
+            )),
             other => Self::Corrupt(other.to_string()),
         }
     }

@@ -15,12 +15,27 @@ struct Pair {
     postgres: &'static str,
 }
 
-const MIGRATIONS: [Pair; 1] = [Pair {
-    version: 1,
-    name: "first",
-    sqlite: include_str!("../../migrations/sqlite/0001_first.sql"),
-    postgres: include_str!("../../migrations/postgres/0001_first.sql"),
-}];
+/// One that was in a program that somebody may have used is never edited: its database would be refused.
+const MIGRATIONS: [Pair; 3] = [
+    Pair {
+        version: 1,
+        name: "first",
+        sqlite: include_str!("../../migrations/sqlite/0001_first.sql"),
+        postgres: include_str!("../../migrations/postgres/0001_first.sql"),
+    },
+    Pair {
+        version: 2,
+        name: "groups",
+        sqlite: include_str!("../../migrations/sqlite/0002_groups.sql"),
+        postgres: include_str!("../../migrations/postgres/0002_groups.sql"),
+    },
+    Pair {
+        version: 3,
+        name: "chats",
+        sqlite: include_str!("../../migrations/sqlite/0003_chats.sql"),
+        postgres: include_str!("../../migrations/postgres/0003_chats.sql"),
+    },
+];
 
 fn migrator(dialect: Dialect) -> Migrator {
     let migrations = MIGRATIONS.iter().map(|pair| {

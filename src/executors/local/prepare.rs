@@ -41,11 +41,16 @@ impl LocalExecutor {
         Ok(workspace)
     }
 
-    fn make_folders(&self, run: &RunFolder) -> io::Result<()> {
+    /// Makes the run folder of an execution, with nothing in it.
+    pub(super) fn make_run(&self, run: &RunFolder) -> io::Result<()> {
         std::fs::create_dir_all(&self.settings.runs)?;
         // Others may pass, as the run user must, but not look around.
         make_folder(&self.settings.runs, 0o711)?;
-        make_folder(run.path(), 0o711)?;
+        make_folder(run.path(), 0o711)
+    }
+
+    fn make_folders(&self, run: &RunFolder) -> io::Result<()> {
+        self.make_run(run)?;
         make_folder(&run.attempts(), 0o700)?;
         for folder in [run.work(), run.home(), run.tmp()] {
             remove::remove(&folder)?;

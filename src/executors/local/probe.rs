@@ -41,9 +41,14 @@ struct Throwaway {
 }
 
 impl Throwaway {
-    fn new(run: RunFolder) -> io::Result<Self> {
-        let lock = File::create(run.path().join(LOCK))?;
+    /// Makes the run folder. The lock is the first thing in it, and nobody sees it before it is held.
+    fn new(executor: &LocalExecutor, execution: ExecutionId) -> io::Result<Self> {
+        let run = executor.run_folder(execution);
+        executor.make_run(&run)?;
+        let fresh = run.path().join("probe.lock.new");
+        let lock = File::create(&fresh)?;
         lock.lock()?;
+        std::fs::rename(fresh, run.path().join(LOCK))?;
         Ok(Self { run, _lock: lock })
     }
 }
@@ -69,10 +74,10 @@ pub(super) fn sweep(run: &RunFolder) -> io::Result<bool> {
 
 pub(super) async fn probe(executor: &LocalExecutor) -> Result<Facts, Trouble> {
     let execution = ExecutionId::random();
-    // At once, and not on a thread that may block: one that is dropped meanwhile would make the folder all the same, and
-    // nobody would take it along.
+    // At once, and not on a thread that may block: dropped meanwhile, that would make the folder all the same, and nobody
+    // would take it along.
+    let throwaway = Throwaway::new(executor, execution).map_err(|error| failed("begin a probe", &error))?;
     let workspace = executor.lay_out(execution, &[])?;
-    let _throwaway = Throwaway::new(executor.run_folder(execution)).map_err(|error| failed("begin a probe", &error))?;
     let questions: Vec<_> = PROBED_TOOLS
         .into_iter()
         .map(|(name, argument)| ask(executor, &workspace, name, argument))
@@ -81,7 +86,8 @@ pub(super) async fn probe(executor: &LocalExecutor) -> Result<Facts, Trouble> {
         .buffer_unordered(AT_ONCE)
         .try_collect()
         .await;
-    executor.clean_up(execution).await?;
+    // Not as other executions are: killed in the middle of that, it could leave a folder without the lock.
+    drop(throwaway);
     let mut tools = BTreeMap::new();
     let mut isolation = BTreeSet::new();
     for (name, answer) in asked? {

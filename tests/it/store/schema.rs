@@ -4,15 +4,18 @@ use crate::database::Base;
 use std::collections::BTreeSet;
 use std::path::Path;
 
+use clawhand::domain::Digest;
 use clawhand::store::{Changes, Store, StoreError};
+use sqlx::migrate::{Migration, MigrationType, Migrator};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
-use sqlx::{ConnectOptions as _, Row as _};
+use sqlx::{AssertSqlSafe, ConnectOptions as _, Row as _, SqlSafeStr as _};
 
 use super::{World, on_both};
 
 on_both!(
     migrating_again_changes_nothing,
     several_may_migrate_at_once,
+    a_database_of_the_first_version_is_brought_up_to_date,
     a_migration_that_was_edited_is_refused,
     a_newer_schema_is_refused,
 );
@@ -78,6 +81,71 @@ async fn several_may_migrate_at_once(world: &World) {
     world.end().await;
 }
 
+/// The file of a migration.
+fn migration(dialect: &str, name: &str) -> String {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("migrations").join(dialect);
+    std::fs::read_to_string(folder.join(name)).expect("reads")
+}
+
+async fn a_database_of_the_first_version_is_brought_up_to_date(fresh: &World) {
+    let world = empty(fresh).await;
+    let is_sqlite = world.settings.url.starts_with("sqlite");
+    let text = migration(if is_sqlite { "sqlite" } else { "postgres" }, "0001_first.sql");
+    let text = AssertSqlSafe(text).into_sql_str();
+    let first = Migration::new(1, "first".into(), MigrationType::Simple, text, is_sqlite);
+    let migrator = Migrator::with_migrations(vec![first]);
+    if is_sqlite {
+        let applied = migrator.run_direct(None, &mut raw_sqlite(&world).await, false).await;
+        applied.expect("applies");
+    } else {
+        let applied = migrator.run_direct(None, &mut world.raw_postgres().await, false).await;
+        applied.expect("applies");
+    }
+    tamper(
+        &world,
+        "INSERT INTO tasks (id, owner, client, spec, target, request_digest, created_at, active_at) \
+             VALUES ('t', 'operator', 'test', '{}', 'lab', 'd', 1, 1); \
+         INSERT INTO executions (id, task_id, owner, state, target, intent, plan, plan_digest, request_digest, created_at) \
+             VALUES ('e', 't', 'operator', 'queued', 'lab', 'run', '{}', 'd', 'd', 1); \
+         INSERT INTO attempts (id, execution_id, step_idx, epoch, started_at) VALUES ('a', 'e', 0, 1, 1)",
+    )
+    .await;
+    assert_eq!(world.store.schema_version().await, Ok(Some(1)));
+    assert_eq!(world.store.migrate().await, Ok(()));
+    assert_eq!(world.store.schema_version().await, Ok(Some(Store::SCHEMA_VERSION)));
+    let kept = "SELECT count(*) AS kept FROM executions JOIN attempts ON execution_id = executions.id \
+                WHERE is_group = 0 AND told = 0 AND parent_id IS NULL AND secrets IS NULL";
+    let (kept, same): (i64, bool) = if is_sqlite {
+        let row = sqlx::query(kept).fetch_one(&mut raw_sqlite(&world).await).await;
+        let same = sqlite_columns(&world).await == sqlite_columns(fresh).await;
+        (row.expect("reads").get("kept"), same)
+    } else {
+        let row = sqlx::query(kept).fetch_one(&mut world.raw_postgres().await).await;
+        let same = postgres_columns(&world).await == postgres_columns(fresh).await;
+        (row.expect("reads").get("kept"), same)
+    };
+    assert_eq!((kept, same), (1, true));
+    world.end().await;
+}
+
+/// Whoever has used it has it in a database, which would be refused.
+#[test]
+fn the_first_migration_stays_as_it_is() {
+    for (dialect, digest) in [
+        (
+            "sqlite",
+            "61c35e2fe757c3c71cfacaff955a3cdd7b190ac596b990b0a2a055d5e3703503",
+        ),
+        (
+            "postgres",
+            "76232e5d7202e27157e8a9073f1b538c2a793c6c5bb3aa23bf87f81d14d07b83",
+        ),
+    ] {
+        let text = migration(dialect, "0001_first.sql");
+        assert!(Digest::of(text.as_bytes()).to_string().ends_with(digest), "{dialect}");
+    }
+}
+
 async fn a_migration_that_was_edited_is_refused(world: &World) {
     let text = if world.settings.url.starts_with("sqlite") {
         "UPDATE _sqlx_migrations SET checksum = x'00'"
@@ -90,7 +158,7 @@ async fn a_migration_that_was_edited_is_refused(world: &World) {
 
 async fn a_newer_schema_is_refused(world: &World) {
     let newer = "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time) \
-                 SELECT 9999, 'newer', success, checksum, execution_time FROM _sqlx_migrations";
+                 SELECT 9999, 'newer', success, checksum, execution_time FROM _sqlx_migrations WHERE version = 1";
     tamper(world, newer).await;
     assert_eq!(world.store.schema_version().await, Ok(Some(9999)));
     let error = world.store.migrate().await.expect_err("is refused");
