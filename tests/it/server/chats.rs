@@ -275,12 +275,11 @@ async fn tasks_are_of_their_owner_not_of_a_connection(place: &mut Place) {
     server.stop().await;
 }
 
-async fn what_is_no_chat_is_refused(place: &mut Place) {
-    let agents = agents().await;
-    let server = serve(place, &agents, 3).await;
-    let caller = server.caller();
+/// Calls that are refused, each with what is said.
+#[expect(clippy::too_many_lines, reason = "it is a table")]
+fn refusals() -> Vec<(&'static str, Value, &'static str)> {
     let long = "x".repeat(100_001);
-    for (tool, arguments, said) in [
+    vec![
         ("openclaw_chat_async", json!({}), "message must be a string"),
         (
             "openclaw_chat_async",
@@ -353,7 +352,14 @@ async fn what_is_no_chat_is_refused(place: &mut Place) {
             json!({ "cursor": "x" }),
             "cursor is not one that openclaw_task_list gave",
         ),
-    ] {
+    ]
+}
+
+async fn what_is_no_chat_is_refused(place: &mut Place) {
+    let agents = agents().await;
+    let server = serve(place, &agents, 3).await;
+    let caller = server.caller();
+    for (tool, arguments, said) in refusals() {
         let refused = caller.refused(tool, arguments.clone()).await;
         assert_eq!(refused["message"], said, "{tool}");
         let (_, body) = caller.raw(tool, arguments).await.expect("an answer");
@@ -424,6 +430,7 @@ async fn killed_servers_ask_nothing_twice_and_lose_no_reply(place: &mut Place) {
     server.stop().await;
 }
 
+#[expect(clippy::too_many_lines, reason = "one story, told to its end")]
 async fn a_task_goes_to_an_agent(place: &mut Place) {
     let agents = agents().await;
     let server = serve(place, &agents, 3).await;

@@ -134,7 +134,7 @@ async fn a_task_takes_files_to_a_real_agent_and_brings_files_back() {
     let server = serve(&place, &[&one], 3).await;
     let caller = server.caller();
     let name = fresh("table");
-    let folder = std::env::var("CLAWHAND_TEST_OPENCLAW").expect("it is there");
+    let folder = crate::executors::variable("CLAWHAND_TEST_OPENCLAW").expect("it is there");
     std::fs::write(format!("{folder}/one/workspace/{name}.csv"), "a,b\n1,2\n").expect("written");
     let goal = script(&json!({ "say": format!("see the table\nMEDIA:./{name}.csv") }));
     let submitted = caller

@@ -260,7 +260,7 @@ async fn work(shared: &Shared, run: &str, session: &str, message: &str) {
                     run,
                     session,
                     "delta",
-                    json!({ "role": "assistant", "content": content }),
+                    &json!({ "role": "assistant", "content": content }),
                 );
             }
             Act::File(name, bytes) => {
@@ -288,7 +288,7 @@ async fn work(shared: &Shared, run: &str, session: &str, message: &str) {
     over(shared, run, session, ("done", assistant(run, "stop", &said), end));
 }
 
-fn tell(shared: &Shared, run: &str, session: &str, state: &str, message: Value) {
+fn tell(shared: &Shared, run: &str, session: &str, state: &str, message: &Value) {
     let session = format!("agent:main:{session}");
     let payload = json!({ "runId": run, "sessionKey": session, "seq": 1, "state": state, "message": message });
     let _ = shared
@@ -306,7 +306,7 @@ fn over(shared: &Shared, run: &str, session: &str, (state, message, mut end): (&
         "killed" => "aborted",
         _ => "error",
     };
-    tell(shared, run, session, how, message.clone());
+    tell(shared, run, session, how, &message);
     let mut world = lock(shared);
     let forgetful = world.forgetful;
     let messages = world.sessions.entry(session.to_owned()).or_default();
