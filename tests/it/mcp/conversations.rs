@@ -164,7 +164,7 @@ async fn they_are_for_those_who_may_talk_and_approvals_for_those_who_answer() {
         let names: Vec<String> = names(&listed).into_iter().map(str::to_owned).collect();
         names
     };
-    assert_eq!(list(&[Scope::Openclaw]).await.len(), 13);
+    assert_eq!(list(&[Scope::Openclaw]).await.len(), 17);
     assert_eq!(list(&[Scope::Tasks]).await.len(), 9);
     assert_eq!(
         list(&[Scope::Approve]).await,
