@@ -73,10 +73,20 @@ impl Access {
 
     /// Runs a script to its end.
     pub(super) async fn run(&self, pod: &str, script: &str) -> Result<Ran, ExecutorError> {
-        let process = self.attach(pod, &telling_its_end(script), false).await?;
         let mut stdout = Vec::new();
-        let ran = to_the_end(process, None, &mut stdout).await?;
+        let ran = self.pour(pod, script, &mut stdout).await?;
         Ok(Ran { stdout, ..ran })
+    }
+
+    /// Runs a script, and passes on what it prints.
+    pub(super) async fn pour(
+        &self,
+        pod: &str,
+        script: &str,
+        into: &mut (impl AsyncWrite + Unpin),
+    ) -> Result<Ran, ExecutorError> {
+        let process = self.attach(pod, &telling_its_end(script), false).await?;
+        to_the_end(process, None, into).await
     }
 
     /// Runs a script that reads what `source` gives, and passes on what it prints.

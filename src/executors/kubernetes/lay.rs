@@ -6,11 +6,11 @@
 use k8s_openapi::api::batch::v1::Job;
 use kube::ResourceExt;
 use kube::api::{DeleteParams, ListParams, PostParams, Preconditions};
-use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _};
+use tokio::io::{AsyncSeekExt as _, AsyncWriteExt as _};
 
 use super::KubernetesExecutor;
 use super::access::{Access, asked, found, is_conflict};
-use super::exec::{Source, exit_code};
+use super::exec::{BUFFER, Source};
 use super::names;
 use super::objects::{self, EXECUTION, ORDER, Wanted};
 use super::pods::{self, Hindrance, Standing};
@@ -25,9 +25,7 @@ pub(super) const LATE: i32 = 7;
 
 /// Unpacks what it reads into a folder of its own. Some tars leave links out that lead outside, which do no harm here.
 const UNPACK: &str = "umask 077; cd /clawhand && mkdir -p in/NAMEPART && cd in/NAMEPART && \
-    umask 0 && EXTRACT_UNSAFE_SYMLINKS=1 tar -xpf -";
-/// After it, where not every tar knows an archive that ends between two files from a whole one.
-const IS_WHOLE: &str = " || exit; [ -e whole ] || { echo 'short read' >&2; exit 1; }";
+    umask 0 && EXTRACT_UNSAFE_SYMLINKS=1 exec tar -xpf -";
 /// Moves what was unpacked into place and lets the step begin, or finds that this was done.
 const CLAIM: &str = r#"
 umask 077
@@ -55,10 +53,8 @@ done
 rm -rf in
 : > go
 "#;
-/// More than a tar says of what goes wrong.
-const COMPLAINT_MAX: u64 = 64 * 1024;
-/// Packs all that the next step shall find, and last what tells that it is all.
-const PACK: &str = "cd /clawhand && : >whole && exec tar -cf - work home tmp whole";
+/// Packs all that the next step shall find.
+const PACK: &str = "cd /clawhand && exec tar -cf - work home tmp";
 /// How often a transfer is tried that breaks off.
 const TRANSFERS: u32 = 3;
 
@@ -223,28 +219,20 @@ async fn bring(access: &Access, pod: &str, packed: &std::fs::File) -> Result<(),
 /// The workspace from one pod to beside that of the next, through clawhand. Returns its name there.
 async fn carry(access: &Access, from: &str, to: &str) -> Result<String, ExecutorError> {
     let name = transfer();
-    let mut packing = access.attach(from, PACK, false).await?;
-    let (status, out, err) = (packing.take_status(), packing.stdout(), packing.stderr());
-    let (Some(status), Some(out), Some(err)) = (status, out, err) else {
-        return Err(ExecutorError::Unreachable("the pod gives no output".to_owned()));
-    };
-    let unpack = UNPACK.replace("PART", "").replace("NAME", &name) + IS_WHOLE;
-    let mut nowhere = tokio::io::sink();
-    let unpacked = access.feed(to, &unpack, Box::pin(out), &mut nowhere);
+    let unpack = UNPACK.replace("PART", "").replace("NAME", &name);
+    let (mut out, into) = tokio::io::duplex(BUFFER);
     let packed = async {
-        let code = exit_code(status.await)?;
-        let mut text = Vec::new();
-        let _ = err.take(COMPLAINT_MAX).read_to_end(&mut text).await;
-        match code {
-            0 => Ok(()),
-            code => Err(ExecutorError::Refused(format!(
-                "failed to pack the workspace: {} (exit code {code})",
-                String::from_utf8_lossy(&text).trim()
-            ))),
-        }
+        let packed = access.pour(from, PACK, &mut out).await;
+        // The other side waits for the end.
+        let _ = out.shutdown().await;
+        packed
     };
-    let (unpacked, ()) = tokio::try_join!(unpacked, packed)?;
-    unpacked.well("unpack the workspace")?;
+    let mut nowhere = tokio::io::sink();
+    let unpacked = access.feed(to, &unpack, Box::pin(into), &mut nowhere);
+    let (unpacked, packed) = tokio::join!(unpacked, packed);
+    // In this order: when nothing more can be unpacked, nobody takes what is packed.
+    unpacked?.well("unpack the workspace")?;
+    packed?.well("pack the workspace")?;
     Ok(name)
 }
 

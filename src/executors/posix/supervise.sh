@@ -6,6 +6,8 @@
 # M, the starter      starts the work in a session of its own, waits for it, says `exit CODE`.
 # a timer             says `timeout`, and ends the work itself should S be gone.
 #
+# Where not one process more is to be had, the shell that wanted it ends: R and a timer say so, S takes the work along.
+#
 # M comes about through `setsid setsid`, of which the second one forks and returns at once: a shell makes what it starts
 # by `&` ignore INT and QUIT for good, and the work must not inherit that.
 
@@ -58,8 +60,11 @@ cw_later() {
         trap 'cw_stop=1; [ -z "$cw_sleep" ] || { kill -s KILL "$cw_sleep" 2>/dev/null; exit 0; }' TERM
         # Told before the trap was there, some shells never hear of it.
         [ ! -e "$cw_dir/over" ] || exit 0
+        cw_event=$2
+        trap 'read -r cw_own cw_rest </proc/self/stat; printf "again %s %s\n" "$cw_own" "$cw_event" >&4' EXIT
         sleep "$cw_time" 4>&- &
         cw_sleep=$!
+        trap - EXIT
         [ -z "$cw_stop" ] || {
             kill -s KILL "$cw_sleep" 2>/dev/null
             exit 0
@@ -83,10 +88,11 @@ cw_born() {
     cw_birth=$1
 }
 
-# Whether a process is this shell's own.
+# Whether a process is this shell's own, and alive.
 cw_is_child() {
     { read -r cw_line <"/proc/$1/stat"; } 2>/dev/null || return 1
     cw_line=${cw_line##*) }
+    case $cw_line in [ZX]*) return 1 ;; esac
     cw_line=${cw_line#* }
     [ "${cw_line%% *}" = "$cw_me" ]
 }
@@ -170,6 +176,7 @@ cw_count_through() {
 
 cw_read() {
     exec 3>&1 6>&-
+    trap 'printf "out lost\n" >&4' EXIT
     cw_understand "$(LC_ALL=C dd bs=1 count=0 2>&1 </dev/null)"
     cw_tells=yes
     [ -n "$cw_bytes" ] || cw_tells=no
@@ -179,7 +186,7 @@ cw_read() {
         [ "$cw_left" -ge 65536 ] || cw_size=$cw_left
         cw_copy "$cw_size" "$((cw_left / cw_size))"
         if [ "$cw_status" = 0 ] && [ "$cw_reads" -lt "$((cw_left / cw_size))" ]; then
-            printf 'out 0\n' >&4
+            cw_has_read 0
             return
         fi
         cw_left=$((cw_left - ${cw_bytes:-0}))
@@ -187,17 +194,22 @@ cw_read() {
         [ "$cw_status" = 0 ] || break
     done
     cw_read_end
-    printf 'out %s\n' "$cw_dropped" >&4
+    cw_has_read "$cw_dropped"
+}
+
+cw_has_read() {
+    trap - EXIT
+    printf 'out %s\n' "$1" >&4
 }
 
 # Of what is too much, the end.
 cw_read_end() {
     # Whatever becomes of the file, the work must not be held up by a pipe that nobody reads.
     if [ "$cw_tells" = yes ]; then
-        cw_stats=$({ LC_ALL=C dd bs=65536 2>&5 5>&- 4>&- 3>&- | cw_keep_end; } 5>&1)
+        cw_stats=$({ LC_ALL=C dd bs=65536 2>&5 5>&- 4>&- 3>&- | cw_keep_end; } 5>&1) || exit 1
         cw_understand "$cw_stats"
     else
-        cw_bytes=$({ cw_count_through dd bs=65536 3>&1 >&5 | cw_keep_end; } 5>&1)
+        cw_bytes=$({ cw_count_through dd bs=65536 3>&1 >&5 | cw_keep_end; } 5>&1) || exit 1
     fi
     # A block that a full disk did not take was read and is lost; that it was a whole one is the best guess. A dd that
     # was ended had none.
@@ -502,15 +514,20 @@ cw_heard() {
     exit)
         cw_over=1
         cw_code=$2
+        # M had no process for it.
+        [ -n "$cw_session" ] || cw_code=126 cw_error="$cw_shown_program: it could not be started"
         ;;
     out)
         cw_drained=1
         cw_dropped=$2
-        # M holds the pipe until it has told the end: it is lost, and with it how the work ended.
-        [ -n "$cw_over" ] || {
+        # M holds the pipe until it has told the end: else it is lost, and with it how the work ended. With R it is the
+        # output that is lost.
+        case $cw_over:$2 in
+        :* | *:lost)
             cw_lost=1 cw_over=1
             cw_ask_end 0
-        }
+            ;;
+        esac
         ;;
     timeout)
         [ -n "$cw_over$cw_cancelled" ] || {
@@ -532,6 +549,16 @@ cw_heard() {
         }
         ;;
     esac
+}
+
+# cw_try_again TIMER EVENT: when a timer could not sleep.
+cw_try_again() {
+    # Until then it is counted.
+    wait "$1"
+    cw_clock
+    cw_due=${cw_until:-0}
+    [ "$2" != timeout ] || cw_due=$((cw_began + cw_timeout))
+    if [ "$cw_now" -lt "$cw_due" ]; then cw_later "$((cw_due - cw_now))" "$2"; else printf '%s\n' "$2" >&4; fi
 }
 
 # Where it stands after an event. False when all is over.
@@ -591,6 +618,8 @@ cw_go_on() {
             return 0
         fi
         [ "$cw_now" -ge "$cw_until" ] || return 0
+        # Somebody ended R. Whatever it may have said before is heard first.
+        cw_is_child "$cw_reader" || printf 'out lost\n' >&4
         cw_cut
         cw_until=$((cw_now + 1000))
         cw_later 1010 tick
@@ -619,6 +648,7 @@ cw_run() {
     esac
     cw_phase=run
     cw_rounds=0
+    trap cw_last EXIT
     if [ "$cw_output" = stdout ]; then
         (cw_read) <"$cw_dir/pipe" &
     else
@@ -635,13 +665,28 @@ cw_run() {
     cw_later "$cw_timeout" timeout
     while cw_word= cw_first=; do
         read -r cw_word cw_first cw_rest <&4 || :
-        [ -n "$cw_word" ] || continue
+        case $cw_word in
+        '') continue ;;
+        again)
+            cw_try_again "$cw_first" "$cw_rest"
+            continue
+            ;;
+        esac
         cw_heard "$cw_word" "$cw_first"
         cw_go_on || break
     done
 }
 
+# When this shell ends before all is over. What it kills first makes room for what it needs to find the others.
+cw_last() {
+    cw_born "$cw_session" && [ "$cw_birth" = "$cw_session_birth" ] && kill -s KILL -- "-$cw_session" 2>/dev/null
+    while cw_find; do
+        cw_kill
+    done
+}
+
 cw_end() {
+    trap - EXIT
     [ -z "$cw_lost" ] || exit 1
     cw_clock
     printf '%s=%s\n' code "$cw_code" timed_out "${cw_timed_out:-0}" cancelled "${cw_cancelled:-0}" \
@@ -661,7 +706,7 @@ cw_supervise() {
     [ -z "${BASH_VERSION-}" ] || set -o posix
     unset CLAWHAND_SECRETS
     cw_fractions='' cw_timers='' cw_place='' cw_lost='' cw_session_birth=''
-    cw_over='' cw_code='' cw_error='' cw_session='' cw_timed_out='' cw_cancelled='' cw_drained='' cw_term=''
+    cw_over='' cw_code='' cw_error='' cw_until='' cw_session='' cw_timed_out='' cw_cancelled='' cw_drained='' cw_term=''
     cw_leftovers=0 cw_dropped=0
     read -r cw_me cw_rest </proc/self/stat || cw_refuse "refused: there is no /proc"
     # Handlers and not '': what a shell ignores, its children ignore.

@@ -67,6 +67,13 @@ impl Place {
         }
     }
 
+    fn open_to_all(&self) {
+        for folder in ["", "work", "home", "tmp", "attempts"] {
+            let mode = std::fs::Permissions::from_mode(0o777);
+            std::fs::set_permissions(self.folder.path().join(folder), mode).expect("sets the mode");
+        }
+    }
+
     fn attempt(&self, start: &StartAttempt) -> PathBuf {
         self.folder.path().join("attempts").join(start.attempt.to_string())
     }
@@ -428,7 +435,11 @@ fn a_reader_that_only_waits_for_its_turn_loses_nothing() {
         let child = Place::launch(&shell, &job);
         let attempt = place.attempt(&start);
         wait_for_output(&attempt, b"begun\n");
-        let reader = reader_of(&attempt.join("pipe"));
+        // The youngest one, which is its dd.
+        let reader = readers_of(&attempt.join("pipe"))
+            .into_iter()
+            .max()
+            .expect("has a reader");
         nix::sys::signal::kill(reader, Signal::SIGSTOP).expect("stops it");
         std::fs::write(place.folder.path().join("work/go"), "").expect("writes");
         // More than one look takes: the first one is over.
@@ -445,15 +456,15 @@ fn a_reader_that_only_waits_for_its_turn_loses_nothing() {
     }
 }
 
-/// The youngest process that reads this pipe as its input.
-fn reader_of(pipe: &Path) -> Pid {
+/// The processes that read this pipe as their input.
+fn readers_of(pipe: &Path) -> Vec<Pid> {
     use std::os::unix::fs::MetadataExt as _;
     let pipe = std::fs::metadata(pipe).expect("is there").ino();
     let numbers = std::fs::read_dir("/proc").expect("lists").flatten();
     let numbers = numbers.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
     let readers =
         numbers.filter(|pid| std::fs::metadata(format!("/proc/{pid}/fd/0")).is_ok_and(|input| input.ino() == pipe));
-    Pid::from_raw(readers.max().expect("has a reader"))
+    readers.map(Pid::from_raw).collect()
 }
 
 #[test]
@@ -464,13 +475,9 @@ fn one_out_of_reach_who_holds_the_output_holds_nobody_up() {
     }
     for (name, shell) in shells() {
         let place = Place::new();
-        for folder in ["", "work", "home", "tmp", "attempts"] {
-            let mode = std::fs::Permissions::from_mode(0o777);
-            std::fs::set_permissions(place.folder.path().join(folder), mode).expect("sets the mode");
-        }
-        let other = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"];
+        place.open_to_all();
         let start = sh(GOES_ON);
-        let child = Place::launch(&[&other[..], &shell].concat(), &place.job(&start).whole());
+        let child = Place::launch(&[&STRANGER[..], &shell].concat(), &place.job(&start).whole());
         let attempt = place.attempt(&start);
         wait_for_output(&attempt, b"begun\n");
         let held = std::fs::OpenOptions::new().write(true).open(attempt.join("pipe"));
@@ -814,5 +821,126 @@ fn a_timer_that_is_only_being_made_hears_that_all_is_over() {
             .status();
         assert!(ended.expect("runs").success(), "{name}");
         assert_eq!(std::fs::read_to_string(&said).expect("reads"), "over\n", "{name}");
+    }
+}
+
+/// Whatever becomes of the supervisor's own processes, nobody waits for what they can't say any more.
+#[test]
+fn a_reader_that_is_gone_holds_nobody_up() {
+    for (name, shell) in shells() {
+        // Killed, and without a process more for what it does next.
+        for kills in [true, false] {
+            let place = Place::new();
+            let mut start = sh(&format!("{GOES_ON}; head -c 100000 /dev/zero"));
+            start.max_output_bytes = 4096;
+            let user: &[&str] = if is_root() { &STRANGER } else { &[] };
+            place.open_to_all();
+            let child = Place::launch(&[user, &shell].concat(), &place.job(&start).whole());
+            let attempt = place.attempt(&start);
+            wait_for_output(&attempt, b"begun\n");
+            let supervisor = Pid::from_raw(child.id().cast_signed());
+            let mut readers = readers_of(&attempt.join("pipe")).into_iter();
+            let reader = readers
+                .find(|reader| parent_of(*reader) == Some(supervisor))
+                .expect("has a reader");
+            if kills {
+                nix::sys::signal::kill(reader, Signal::SIGKILL).expect("kills it");
+            } else {
+                allow_processes(user, reader, 1);
+            }
+            std::fs::write(place.folder.path().join("work/go"), "").expect("writes");
+            let end = place.end(child, &start);
+            let log = std::fs::read_to_string(attempt.join("log")).unwrap_or_default();
+            assert_eq!((end.report, end.status), (None, Some(1)), "{name}: {log}");
+        }
+    }
+}
+
+#[test]
+fn a_timer_that_gets_no_process_is_made_anew() {
+    if !is_root() {
+        eprintln!("left out: a user with so many processes and no more, which only root can make");
+        return;
+    }
+    // bash tries for a quarter of a minute itself before it gives up.
+    for (name, shell) in shells().into_iter().filter(|(name, _)| *name != "bash") {
+        let place = Place::new();
+        place.open_to_all();
+        let start = sh("trap '' TERM; mkfifo hold; exec 9<>hold; echo begun; read -r line <&9");
+        let id = 100_000 + std::process::id();
+        let user = ["setpriv", &format!("--reuid={id}"), "--regid=65534", "--clear-groups"];
+        let child = Place::launch(&[&user[..], &shell].concat(), &place.job(&start).whole());
+        let attempt = place.attempt(&start);
+        wait_for_output(&attempt, b"begun\n");
+        let count = until_user_sleeps(id);
+        // One more is not enough for a timer, which is two.
+        allow_processes(&user, Pid::from_raw(child.id().cast_signed()), count + 1);
+        let mut events = std::fs::OpenOptions::new()
+            .write(true)
+            .open(attempt.join("events"))
+            .expect("opens");
+        events.write_all(b"cancel 500\n").expect("writes");
+        let end = place.end(child, &start);
+        let report = end.report();
+        assert!(report.cancelled, "{name}: {report:?}");
+        let log = std::fs::read_to_string(attempt.join("log")).expect("is there");
+        assert!(log.contains("fork"), "{name}: it got what it wanted: {log}");
+        assert!(
+            u128::from(report.duration_ms) < start.timeout.as_millis(),
+            "{name}: {report:?}"
+        );
+    }
+}
+
+#[test]
+fn work_that_got_no_process_is_not_taken_for_work_that_failed() {
+    let functions = concat!(env!("CARGO_MANIFEST_DIR"), "/src/executors/posix/supervise.sh");
+    for (name, shell) in shells() {
+        let script = format!(
+            ". {functions}\n\
+            cw_shown_program=program cw_session= cw_over=\n\
+            heard=$(ulimit -u 1 2>/dev/null || ulimit -p 1; exec \"$@\" -c \"$cw_starter\" sh setsid nobodys '' '' '' true 4>&1)\n\
+            cw_heard $heard\n\
+            echo \"$cw_code $cw_error\""
+        );
+        let user: &[&str] = if is_root() { &STRANGER } else { &[] };
+        let whole = [user, &shell, &["-c", &script, "sh"], &shell].concat();
+        let said = Command::new(whole[0]).args(&whole[1..]).output().expect("runs");
+        let text = String::from_utf8_lossy(&said.stdout).into_owned();
+        assert_eq!(text, "126 program: it could not be started\n", "{name}: {said:?}");
+    }
+}
+
+/// Another user, for whom a limit of processes holds.
+const STRANGER: [&str; 4] = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"];
+
+/// From now on it and what it starts can have no more than so many processes of its user.
+fn allow_processes(user: &[&str], pid: Pid, count: usize) {
+    let (pid, count) = (format!("--pid={pid}"), format!("--nproc={count}"));
+    let whole = [user, &["prlimit", &pid, &count]].concat();
+    let limited = Command::new(whole[0]).args(&whole[1..]).status();
+    assert!(limited.expect("runs prlimit").success());
+}
+
+fn parent_of(pid: Pid) -> Option<Pid> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let parent = stat.rsplit(") ").next()?.split(' ').nth(1)?;
+    parent.parse().ok().map(Pid::from_raw)
+}
+
+/// Waits until one of this user's processes is `sleep`, which the timer makes last of all, and counts them.
+fn until_user_sleeps(id: u32) -> usize {
+    use std::os::unix::fs::MetadataExt as _;
+    loop {
+        let entries = std::fs::read_dir("/proc").expect("lists").flatten();
+        let numbers = entries.filter(|entry| entry.file_name().to_string_lossy().parse::<u32>().is_ok());
+        let own = numbers.filter(|entry| entry.metadata().is_ok_and(|owner| owner.uid() == id));
+        let lines: Vec<Vec<u8>> = own
+            .flat_map(|entry| std::fs::read(entry.path().join("cmdline")))
+            .collect();
+        if lines.iter().any(|line| line.starts_with(b"sleep\0")) {
+            return lines.len();
+        }
+        std::thread::yield_now();
     }
 }

@@ -157,7 +157,7 @@ impl Site for Pods {
             .iter()
             .find_map(|heard| heard.strip_prefix(&start)?.split(' ').next());
         let params = AttachParams::default().container("keep");
-        let script = ["sh", "-c", "echo go >/clawhand/work/gate"];
+        let script = ["sh", "-c", "cd /clawhand/work && echo go >gate"];
         let pods = self.namespace.pods();
         let mut process = pods
             .exec(pod.expect("a step runs"), script, &params)
