@@ -89,7 +89,7 @@ pub struct OpenclawInstances {}
 pub struct OpenclawInstance {
     /// Its name, for the field instance of the other tools.
     pub name: String,
-    /// Where it is, if the operator shows that; else [private].
+    /// Where it is, if the operator shows that; else `[private]`.
     pub url: String,
     /// Whether it is meant when you name none.
     #[serde(rename = "isDefault")]
