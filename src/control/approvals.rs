@@ -4,7 +4,8 @@ use super::contract::{ApprovalAnswered, DecisionArg, RespondToApproval, StateVie
 use super::validate::{self, Lines};
 use super::{Answer, Control, require};
 use crate::domain::{
-    Actor, Approval, ApprovalId, ApprovalState, Code, Decision, Door, Event, Outcome, Reason, Refusal, Scope,
+    Actor, Approval, ApprovalId, ApprovalState, Code, Decision, Door, Event, Outcome, Reason, Refusal, RunQuestion,
+    Scope,
 };
 use crate::store::{Decide, Decided, Grant};
 
@@ -25,6 +26,13 @@ impl Control {
             DecisionArg::AllowAlways => Decision::AllowAlways,
             DecisionArg::Deny => Decision::Deny,
         };
+        let takes = |asked: &RunQuestion| asked.may_always || decision != Decision::AllowAlways;
+        if !approval.of_run.as_ref().is_none_or(takes) {
+            return Err(Refusal::invalid(
+                "the run asks anew each time: it doesn't take allow_always",
+                "answer allow_once or deny",
+            ));
+        }
         self.decide(actor, &approval, decision, args.reason).await
     }
 
@@ -57,12 +65,14 @@ impl Control {
             .approval_decide(&Decide {
                 approval: approval.id,
                 event,
+                decision: Some(decision),
                 state,
                 by: &actor.subject,
                 reason: reason.as_deref(),
                 now,
                 outcome: (decision == Decision::Deny).then_some(&denied),
-                grant: (decision == Decision::AllowAlways).then(|| Grant {
+                // What a run asks is remembered where the run is.
+                grant: (decision == Decision::AllowAlways && approval.of_run.is_none()).then(|| Grant {
                     owner: approval.owner.clone(),
                     plan_digest: approval.plan_digest,
                     target: approval.target.clone(),

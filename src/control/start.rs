@@ -169,6 +169,7 @@ impl Control {
             decided_by: None,
             decided_at: None,
             reason: None,
+            of_run: None,
         }))
     }
 }

@@ -25,6 +25,13 @@ impl Decision {
             Self::Deny => "deny",
         }
     }
+
+    /// The answer with this word.
+    pub fn parse(word: &str) -> Option<Self> {
+        [Self::AllowOnce, Self::AllowAlways, Self::Deny]
+            .into_iter()
+            .find(|decision| decision.as_str() == word)
+    }
 }
 
 /// Where an approval stands.
@@ -39,7 +46,7 @@ pub enum ApprovalState {
     Denied,
     /// Nobody answered in time.
     Expired,
-    /// The execution was cancelled while it waited.
+    /// The execution was cancelled while it waited, or what runs asks no longer.
     Withdrawn,
 }
 
@@ -56,6 +63,15 @@ impl ApprovalState {
     }
 }
 
+/// What a run asks while it goes on, beyond what was allowed when it began.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RunQuestion {
+    /// What the run calls it. Private.
+    pub key: String,
+    /// Whether it takes an answer that lasts.
+    pub may_always: bool,
+}
+
 /// A question to a person.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Approval {
@@ -67,7 +83,7 @@ pub struct Approval {
     pub task: TaskId,
     /// Who asked for the execution; never the one who answers.
     pub owner: String,
-    /// Of the plan that will run.
+    /// Of the plan that will run; of what a run asks, of exactly what it wants to do.
     pub plan_digest: Digest,
     /// The target's semantic name.
     pub target: String,
@@ -87,4 +103,6 @@ pub struct Approval {
     pub decided_at: Option<UnixMs>,
     /// What they said about it.
     pub reason: Option<String>,
+    /// For what a run asks; none for the approval without which it doesn't begin.
+    pub of_run: Option<RunQuestion>,
 }

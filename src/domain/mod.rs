@@ -24,7 +24,7 @@ pub mod time;
 pub mod units;
 
 pub use actor::{Actor, Door, OPERATOR, Scope};
-pub use approval::{Approval, ApprovalState, Decision};
+pub use approval::{Approval, ApprovalState, Decision, RunQuestion};
 pub use artifact::{Artifact, ArtifactRole, Blob, Digest, Listing};
 pub use execution::{Event, Execution, ExecutionState, StepState};
 pub use facts::Facts;

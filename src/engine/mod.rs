@@ -11,6 +11,7 @@ mod janitor;
 mod outcome;
 mod presence;
 mod privacy;
+mod questions;
 mod reach;
 mod step;
 mod worker;

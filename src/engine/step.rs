@@ -5,12 +5,13 @@ use std::time::Duration;
 use super::Halt;
 use super::driver::{Driver, Place};
 use super::outcome::StepsEnd;
+use super::questions::Questions;
 use super::reach::Failure;
 use crate::domain::execution::StepRow;
 use crate::domain::{AttemptId, PlanStep, StepState};
 use crate::executors::{AttemptState, ExitReport, Handle, Observation, ProcessLimits, StartAttempt};
 use crate::redact::{Piece, Scrubber};
-use crate::store::{AttemptRow, LogPiece, StepEnd, StepStart};
+use crate::store::{AttemptRow, LogPiece, StepEnd, StepStart, Topic};
 
 /// The most output that is taken at once, in bytes.
 const CHUNK: usize = 256 * 1024;
@@ -151,7 +152,7 @@ impl Driver {
             None => self.start(place, step, attempt).await?,
         };
         match (handle, begun) {
-            (Ok(handle), _) => self.follow(place, step, attempt, &handle).await,
+            (Ok(handle), begun) => self.follow(place, step, (attempt, begun), &handle).await,
             (Err(Failure::Refused(why)), Begun::Here) => Ok(AttemptEnd::NeverStarted(why)),
             // A worker before this one may have started it, or the executor may have before it was lost.
             (Err(failure), _) => Ok(AttemptEnd::Lost(failure.into_words())),
@@ -203,16 +204,27 @@ impl Driver {
         &self,
         place: &Place,
         step: &PlanStep,
-        attempt: &AttemptRow,
+        (attempt, begun): (&AttemptRow, Begun),
         handle: &Handle,
     ) -> Result<AttemptEnd, Halt> {
         let mut tape = Tape::new(self, place, attempt);
         let mut told = None;
+        let mut questions = Questions::new(begun == Begun::Before);
+        let mut answers = self
+            .shared
+            .rooms
+            .store
+            .changes()
+            .watch(Topic::Execution(self.execution.id));
         let patience = self.shared.settings.grace + OVERDUE;
         let mut due = tokio::time::Instant::now() + Duration::from_secs(step.timeout_s) + patience;
         loop {
             let observed = tokio::select! {
                 observed = self.look(place, handle, tape.read) => observed?,
+                () = answers.changed(), if questions.is_open() => {
+                    self.questions(place, handle, &mut questions).await?;
+                    continue;
+                }
                 () = self.signals.cancel.cancelled(), if told.is_none() => {
                     told = Some(Told::Cancel);
                     self.end_tree(place, handle).await?;
@@ -233,6 +245,10 @@ impl Driver {
                 Ok(observation) => observation,
                 Err(failure) => return Ok(AttemptEnd::Lost(failure.into_words())),
             };
+            // Before what it printed of them: whoever reads that finds them.
+            if observation.state == AttemptState::Running {
+                self.questions(place, handle, &mut questions).await?;
+            }
             tape.take(&observation).await?;
             let end = match observation.state {
                 AttemptState::Running => continue,

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use crate::domain::plan::Call;
-use crate::domain::{AttemptId, ExecutionId, Facts};
+use crate::domain::{AttemptId, Decision, Digest, ExecutionId, Facts, UnixMs};
 
 /// What runs a step. Start is idempotent by attempt id; work outlives the process that started it.
 #[async_trait]
@@ -33,6 +33,18 @@ pub trait Executor: Send + Sync {
 
     /// Asks the whole tree to end, TERM first, KILL after `grace`. Returns at once; the end is seen by observing.
     async fn cancel(&self, handle: &Handle, grace: Duration) -> Result<(), ExecutorError>;
+
+    /// What a running attempt asks a person before it goes on; none while that isn't known, as after a restart. That it asks,
+    /// and that it asks no longer, also shows in what it prints, so that whoever observes it knows when to look here.
+    async fn questions(&self, _handle: &Handle) -> Option<Vec<Question>> {
+        Some(Vec::new())
+    }
+
+    /// Tells an attempt what was answered to one of its questions. False if it doesn't ask any more: it was answered
+    /// elsewhere, or the attempt is over. Telling it twice does no harm.
+    async fn answer(&self, _handle: &Handle, _key: &str, _decision: Decision) -> Result<bool, ExecutorError> {
+        Ok(false)
+    }
 
     /// Finds the files in the workspace that match the globs. Links are not followed and never returned.
     async fn collect(
@@ -148,6 +160,21 @@ pub enum AttemptState {
     NeverStarted(String),
     /// It may have run; how it ended can't be established. What was left of it has been ended.
     Lost(String),
+}
+
+/// What a running attempt asks a person.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Question {
+    /// The executor's own name for it. Private.
+    pub key: String,
+    /// In words, what it wants to do.
+    pub text: String,
+    /// Of exactly that.
+    pub digest: Digest,
+    /// Until when it waits.
+    pub expires_at: UnixMs,
+    /// Whether it takes an answer that lasts.
+    pub may_always: bool,
 }
 
 /// How an attempt ended.

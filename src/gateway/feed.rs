@@ -238,7 +238,7 @@ impl Feed {
     /// When the gateway can't be asked.
     pub async fn open_approvals(&self, limit: Duration) -> Result<Open, GatewayError> {
         let hello = self.socket.hello(limit).await?;
-        let mut approvals = listed(&self.socket, limit).await?;
+        let mut approvals = open_approvals(&self.socket, limit).await?;
         approvals.sort_by_key(|(_, approval)| approval.created_at_ms);
         let lacks = (!hello.may(Scope::Admin)).then_some(Scope::Admin);
         Ok(Open { approvals, lacks })
@@ -330,7 +330,7 @@ impl Writer {
     }
 
     async fn find_approvals(&mut self) {
-        match listed(&self.socket, CATCH_UP).await {
+        match open_approvals(&self.socket, CATCH_UP).await {
             Ok(approvals) => {
                 // What isn't open any more may be forgotten.
                 let open = |kind, id: &String| approvals.iter().any(|(other, one)| *other == kind && one.id == *id);
@@ -378,8 +378,11 @@ fn size(value: &Value) -> usize {
     serde_json::to_vec(value).map_or(0, |text| text.len())
 }
 
-/// The open approvals of both kinds.
-async fn listed(socket: &Socket, limit: Duration) -> Result<Vec<(ApprovalKind, Approval)>, GatewayError> {
+/// The open approvals of both kinds that this connection may see.
+pub(crate) async fn open_approvals(
+    socket: &Socket,
+    limit: Duration,
+) -> Result<Vec<(ApprovalKind, Approval)>, GatewayError> {
     let nothing = Nothing {};
     let (exec, plugin) = tokio::try_join!(
         socket.call(&wire::EXEC_APPROVAL_LIST, &nothing, limit),

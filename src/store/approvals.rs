@@ -5,18 +5,20 @@ use super::connect::Tx;
 use super::executions::close;
 use super::sql::{Row, sql};
 use super::{Store, StoreError};
-use crate::domain::approval::ApprovalState;
+use crate::domain::approval::{ApprovalState, RunQuestion};
 use crate::domain::execution::next;
-use crate::domain::{Approval, ApprovalId, Digest, Event, ExecutionId, ExecutionState, Outcome, UnixMs};
+use crate::domain::{Approval, ApprovalId, Decision, Digest, Event, ExecutionId, ExecutionState, Outcome, UnixMs};
 
 /// What is read of a row, by name: a column that a newer program adds must not change a prepared statement's result.
 macro_rules! approval_columns {
     () => {
         "id, execution_id, task_id, owner, plan_digest, target, intent, question, state, \
-         created_at, expires_at, decided_by, decided_at, reason"
+         created_at, expires_at, decided_by, decided_at, reason, run_key, may_always"
     };
 }
 
+/// Who closes what no person answered.
+pub(super) const CLOSED_BY: &str = "clawhand";
 /// The most approvals that one call of [`Store::approvals_expire`] lapses.
 const EXPIRE_MAX: i64 = 100;
 
@@ -42,8 +44,10 @@ pub struct Grant {
 pub struct Decide<'a> {
     /// To which question.
     pub approval: ApprovalId,
-    /// What it means for the execution.
+    /// What it means for an execution that waits for it.
     pub event: Event,
+    /// What was answered, for a run that asked; none when nobody did.
+    pub decision: Option<Decision>,
     /// What it means for the approval.
     pub state: ApprovalState,
     /// Who answered.
@@ -81,7 +85,7 @@ impl Store {
         row.map(|row| read(&row)).transpose()
     }
 
-    /// The approval of an execution, if a person was asked.
+    /// The approval without which an execution doesn't begin, if a person was asked.
     ///
     /// # Errors
     /// When the database can't be read.
@@ -89,7 +93,7 @@ impl Store {
         let of = sql(concat!(
             "SELECT ",
             approval_columns!(),
-            " FROM approvals WHERE execution_id = $1"
+            " FROM approvals WHERE execution_id = $1 AND run_key IS NULL"
         ))
         .bind(execution);
         self.row(of).await?.map(|row| read(&row)).transpose()
@@ -122,13 +126,14 @@ impl Store {
         tx.end(result).await
     }
 
-    /// Ends what waited for an answer until now. Answers the executions that expired by it, at most a hundred a call.
+    /// Ends what waited for an answer until now. Answers the executions that expired by it, at most a hundred a call. What a
+    /// run asks lapses where the run is.
     ///
     /// # Errors
     /// When nothing could be stored.
     pub async fn approvals_expire(&self, now: UnixMs, outcome: &Outcome) -> Result<Vec<ExecutionId>, StoreError> {
         let lapsed = sql(
-            "SELECT id, execution_id FROM approvals WHERE state = 'open' AND expires_at <= $1 \
+            "SELECT id, execution_id FROM approvals WHERE state = 'open' AND run_key IS NULL AND expires_at <= $1 \
                           ORDER BY expires_at LIMIT $2",
         )
         .bind(now)
@@ -139,8 +144,9 @@ impl Store {
                 .approval_decide(&Decide {
                     approval: row.get("id")?,
                     event: Event::ApprovalExpired,
+                    decision: None,
                     state: ApprovalState::Expired,
-                    by: "clawhand",
+                    by: CLOSED_BY,
                     reason: None,
                     now,
                     outcome: Some(outcome),
@@ -176,21 +182,28 @@ async fn settle(tx: &mut Tx, decide: &Decide<'_>) -> Result<Decided, StoreError>
     };
     let (id, before): (ExecutionId, ExecutionState) = (row.get("id")?, row.get("state")?);
     let answer = sql(
-        "UPDATE approvals SET state = $2, decided_by = $3, decided_at = $4, reason = $5 \
-                      WHERE id = $1 AND state = 'open'",
+        "UPDATE approvals SET state = $2, decided_by = $3, decided_at = $4, reason = $5, \
+           decision = CASE WHEN run_key IS NULL THEN NULL ELSE $6 END \
+         WHERE id = $1 AND state = 'open' RETURNING run_key",
     )
     .bind(decide.approval)
     .bind(decide.state)
     .bind(decide.by)
     .bind(decide.now)
-    .bind(decide.reason);
-    if tx.execute(answer).await? == 0 {
+    .bind(decide.reason)
+    .bind(decide.decision.map(Decision::as_str));
+    let Some(answered) = tx.row(answer).await? else {
         let decided =
             sql(concat!("SELECT ", approval_columns!(), " FROM approvals WHERE id = $1")).bind(decide.approval);
         return match tx.row(decided).await? {
             Some(row) => Ok(Decided::AlreadyDecided(Box::new(read(&row)?))),
             None => Ok(Decided::NotFound),
         };
+    };
+    if answered.find::<String>("run_key")?.is_some() {
+        // Whoever drives the run hears of it, and tells it.
+        tx.changed(Topic::Execution(id));
+        return Ok(Decided::Done(before));
     }
     let after = next(before, decide.event)?;
     if after.is_terminal() {
@@ -228,13 +241,14 @@ async fn insert_grant(tx: &mut Tx, grant: &Grant) -> Result<(), StoreError> {
     .map(drop)
 }
 
-/// Stores a question.
-pub(super) async fn insert(tx: &mut Tx, approval: &Approval) -> Result<(), StoreError> {
+/// Stores a question, unless the run that asks it has asked it already. Answers how many were stored.
+pub(super) async fn insert(tx: &mut Tx, approval: &Approval) -> Result<u64, StoreError> {
     tx.execute(
         sql(
             "INSERT INTO approvals (id, execution_id, task_id, owner, plan_digest, target, intent, question, state, \
-               created_at, expires_at, decided_by, decided_at, reason) \
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)",
+               created_at, expires_at, decided_by, decided_at, reason, run_key, may_always) \
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16) \
+             ON CONFLICT (execution_id, run_key) DO NOTHING",
         )
         .bind(approval.id)
         .bind(approval.execution)
@@ -249,10 +263,11 @@ pub(super) async fn insert(tx: &mut Tx, approval: &Approval) -> Result<(), Store
         .bind(approval.expires_at)
         .bind(&approval.decided_by)
         .bind(approval.decided_at)
-        .bind(&approval.reason),
+        .bind(&approval.reason)
+        .bind(approval.of_run.as_ref().map(|asked| asked.key.clone()))
+        .bind(i64::from(approval.of_run.as_ref().is_none_or(|asked| asked.may_always))),
     )
     .await
-    .map(drop)
 }
 
 /// Takes the open question of an execution back.
@@ -286,6 +301,14 @@ fn read(row: &Row) -> Result<Approval, StoreError> {
         decided_by: row.find("decided_by")?,
         decided_at: row.find("decided_at")?,
         reason: row.find("reason")?,
+        of_run: of_run(row.find("run_key")?, row.get("may_always")?),
+    })
+}
+
+fn of_run(key: Option<String>, may_always: i64) -> Option<RunQuestion> {
+    key.map(|key| RunQuestion {
+        key,
+        may_always: may_always != 0,
     })
 }
 
@@ -306,5 +329,6 @@ pub(super) fn read_beside(row: &Row) -> Result<Approval, StoreError> {
         decided_by: row.find("approval_decided_by")?,
         decided_at: row.find("approval_decided_at")?,
         reason: row.find("approval_reason")?,
+        of_run: of_run(row.find("approval_run_key")?, row.get("approval_may_always")?),
     })
 }

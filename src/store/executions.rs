@@ -238,7 +238,8 @@ impl Store {
     }
 }
 
-/// The plan is large and the same in every row: only the first one carries it.
+/// The plan is large and the same in every row: only the first one carries it. Of several approvals the one that waits for
+/// an answer, else the youngest.
 const VIEW: &str = "SELECT e.id, e.task_id, e.owner, e.state, e.plan_digest, e.created_at, e.started_at, e.ended_at, \
         e.cancel_requested_at, e.cancel_reason, e.log_size, e.epoch, e.outcome, \
         CASE WHEN s.idx IS NULL OR s.idx = 0 THEN e.plan END AS plan, \
@@ -247,10 +248,12 @@ const VIEW: &str = "SELECT e.id, e.task_id, e.owner, e.state, e.plan_digest, e.c
         a.id AS approval_id, a.target AS approval_target, a.intent AS approval_intent, \
         a.question AS approval_question, a.state AS approval_state, a.created_at AS approval_created_at, \
         a.expires_at AS approval_expires_at, a.decided_by AS approval_decided_by, \
-        a.decided_at AS approval_decided_at, a.reason AS approval_reason \
+        a.decided_at AS approval_decided_at, a.reason AS approval_reason, a.run_key AS approval_run_key, \
+        a.may_always AS approval_may_always \
     FROM executions e \
     LEFT JOIN steps s ON s.execution_id = e.id \
-    LEFT JOIN approvals a ON a.execution_id = e.id \
+    LEFT JOIN approvals a ON a.id = (SELECT id FROM approvals WHERE execution_id = e.id \
+        ORDER BY CASE WHEN state = 'open' THEN 0 ELSE 1 END, id DESC LIMIT 1) \
     WHERE e.id = $1 ORDER BY s.idx";
 
 async fn insert(tx: &mut Tx, new: &NewExecution) -> Result<ExecutionInsert, StoreError> {
@@ -418,6 +421,7 @@ pub(super) async fn close(
         .bind(now),
     )
     .await?;
+    super::questions::close(tx, id, now).await?;
     tx.changed(Topic::Execution(id));
     super::groups::nudge(tx, id).await
 }

@@ -16,7 +16,7 @@ struct Pair {
 }
 
 /// One that was in a program that somebody may have used is never edited: its database would be refused.
-const MIGRATIONS: [Pair; 3] = [
+const MIGRATIONS: [Pair; 4] = [
     Pair {
         version: 1,
         name: "first",
@@ -34,6 +34,12 @@ const MIGRATIONS: [Pair; 3] = [
         name: "chats",
         sqlite: include_str!("../../migrations/sqlite/0003_chats.sql"),
         postgres: include_str!("../../migrations/postgres/0003_chats.sql"),
+    },
+    Pair {
+        version: 4,
+        name: "questions",
+        sqlite: include_str!("../../migrations/sqlite/0004_questions.sql"),
+        postgres: include_str!("../../migrations/postgres/0004_questions.sql"),
     },
 ];
 

@@ -23,6 +23,7 @@ mod place;
 mod private;
 mod probes;
 mod process;
+mod questions;
 mod replicas;
 mod run;
 mod stdio;

@@ -16,6 +16,7 @@ mod driving;
 mod failures;
 mod groups;
 mod keeping;
+mod questions;
 mod queue;
 mod races;
 mod schema;
@@ -201,6 +202,7 @@ pub fn execution(task: &Task, state: ExecutionState) -> NewExecution {
         decided_by: None,
         decided_at: None,
         reason: None,
+        of_run: None,
     });
     NewExecution {
         inputs: None,

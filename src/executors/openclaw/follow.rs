@@ -6,6 +6,7 @@ use tokio::time::Instant;
 
 use super::Patience;
 use super::notes::{CallNote, Sent};
+use super::questions::Asked;
 use super::report::Report;
 use super::verdict::Verdict;
 use super::watch::{Watch, Watched};
@@ -30,6 +31,7 @@ pub(super) struct Way<'a> {
     pub run: String,
     pub deadline: Instant,
     pub report: &'a mut Report,
+    pub asked: &'a Asked,
 }
 
 /// Why it is ended before its time.
@@ -102,7 +104,9 @@ impl Way<'_> {
             Err(end) => return end,
         };
         // Before the message is sent, so that none of the run's words is missed.
-        let mut events = self.gateway.socket().subscribe(|name| name == "chat");
+        let mut events = self.gateway.socket().subscribe(|name| {
+            name == "chat" || name.starts_with("exec.approval.") || name.starts_with("plugin.approval.")
+        });
         let (sent, accepted) = match sent {
             Some(sent) => (sent, false),
             None => match self.send(&message).await {
@@ -119,6 +123,9 @@ impl Way<'_> {
             patience: self.patience,
             now: self.now,
         };
+        if !is_resumed {
+            self.asked.know(self.driving.attempt);
+        }
         let mut heard = Heard {
             connections: 0,
             is_resumed,
@@ -154,15 +161,22 @@ impl Way<'_> {
 
     async fn hear(&mut self, notice: Option<Notice>, heard: &mut Heard) {
         match notice {
-            Some(Notice::Event(event)) => {
-                if let Event::Chat(chat) = &*event
-                    && self.is_ours(chat)
-                {
-                    self.words(chat);
+            Some(Notice::Event(event)) => match &*event {
+                Event::Chat(chat) if self.is_ours(chat) => self.words(chat),
+                Event::ApprovalRequested(kind, approval) => self.asks(*kind, approval),
+                Event::ApprovalResolved(kind, resolved) => self.is_answered(*kind, resolved),
+                _ => {}
+            },
+            Some(Notice::Connected(hello)) => {
+                self.connected(&hello, heard).await;
+                self.find_questions(&hello).await;
+            }
+            Some(Notice::Gap { .. }) => {
+                if let Ok(hello) = self.gateway.socket().hello(SUBSCRIBE).await {
+                    self.find_questions(&hello).await;
                 }
             }
-            Some(Notice::Connected(hello)) => self.connected(&hello, heard).await,
-            Some(Notice::Gap { .. } | Notice::Disconnected(_)) => {}
+            Some(Notice::Disconnected(_)) => {}
             // clawhand stops.
             None => std::future::pending().await,
         }
@@ -193,8 +207,13 @@ impl Way<'_> {
 
     /// Also what the gateway says under a run of its own, in a session that nobody else uses.
     fn is_ours(&self, chat: &ChatEvent) -> bool {
+        chat.run_id == self.run || self.is_own_session(&chat.session_key)
+    }
+
+    /// Whether it is the session of this attempt alone.
+    pub(super) fn is_own_session(&self, key: &str) -> bool {
         let own = format!("clawhand-{}", self.run);
-        chat.run_id == self.run || (self.note.session.ends_with(&own) && chat.session_key.ends_with(&own))
+        self.note.session.ends_with(&own) && key.ends_with(&own)
     }
 
     fn words(&mut self, chat: &ChatEvent) {

@@ -11,6 +11,7 @@ mod follow;
 mod inputs;
 mod notes;
 mod probe;
+mod questions;
 mod reply;
 mod report;
 mod run;
@@ -29,14 +30,16 @@ use serde_json::Value;
 
 use super::attempts::{Attempts, Driving};
 use super::contract::{
-    CollectLimit, Collected, Executor, ExecutorError, Handle, Input, Observation, StartAttempt, Trouble, Workspace,
+    CollectLimit, Collected, Executor, ExecutorError, Handle, Input, Observation, Question, StartAttempt, Trouble,
+    Workspace,
 };
 use super::local::{blocking, failed};
 use crate::domain::plan::Call;
 use crate::domain::target::{Conversation, OpenclawBlock};
-use crate::domain::{AttemptId, Clock, ExecutionId, Facts};
+use crate::domain::{AttemptId, Clock, Decision, ExecutionId, Facts};
 use crate::gateway::{Gateway, GatewayError, Gateways};
 use notes::{CALL, CallNote};
+use questions::Asked;
 
 /// What the executor needs beyond a target's block.
 #[derive(Clone)]
@@ -89,6 +92,7 @@ pub struct OpenclawPool(Arc<Pool>);
 struct Pool {
     settings: OpenclawSettings,
     attempts: Attempts,
+    asked: Asked,
 }
 
 impl OpenclawPool {
@@ -97,6 +101,7 @@ impl OpenclawPool {
         Self(Arc::new(Pool {
             attempts: Attempts::new(settings.folder.clone()),
             settings,
+            asked: Asked::default(),
         }))
     }
 }
@@ -133,12 +138,14 @@ impl OpenclawExecutor {
     fn begin(&self) -> impl Fn(Driving) -> BoxFuture<'static, ()> + Send + Sync + use<> {
         let (now, gateway) = (self.settings().now.clone(), self.gateway().cloned());
         let patience = self.settings().patience;
+        let asked = self.pool.0.asked.clone();
         move |driving| {
             let run = run::Run {
                 now: now.clone(),
                 gateway: gateway.clone(),
                 patience,
                 driving,
+                asked: asked.clone(),
             };
             run.live().boxed()
         }
@@ -210,6 +217,15 @@ impl Executor for OpenclawExecutor {
 
     async fn cancel(&self, handle: &Handle, grace: Duration) -> Result<(), ExecutorError> {
         self.attempts().cancel(handle, grace).await
+    }
+
+    async fn questions(&self, handle: &Handle) -> Option<Vec<Question>> {
+        self.pool.0.asked.of(handle.attempt)
+    }
+
+    async fn answer(&self, handle: &Handle, key: &str, decision: Decision) -> Result<bool, ExecutorError> {
+        let gateway = self.gateway().map_err(|error| ExecutorError::Refused(error.message))?;
+        questions::answer(gateway, (&self.pool.0.asked, handle.attempt), (key, decision)).await
     }
 
     async fn collect(

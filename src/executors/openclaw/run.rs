@@ -13,6 +13,7 @@ use tokio::time::Instant;
 use super::Patience;
 use super::follow::Way;
 use super::notes::{self, CallNote, Sent};
+use super::questions::Asked;
 use super::report::Report;
 use crate::domain::Clock;
 use crate::executors::attempts::{Driving, End};
@@ -28,13 +29,17 @@ pub(super) struct Run {
     pub gateway: Result<Gateway, GatewayError>,
     pub patience: Patience,
     pub driving: Driving,
+    /// What runs ask.
+    pub asked: Asked,
 }
 
 impl Run {
     /// Drives the attempt to its end, and writes that down.
     pub(super) async fn live(self) {
-        let attempt = self.driving.attempt;
-        if let Err(error) = self.drive().await {
+        let (attempt, asked) = (self.driving.attempt, self.asked.clone());
+        let driven = self.drive().await;
+        asked.forget(attempt);
+        if let Err(error) = driven {
             tracing::error!(%attempt, %error, "an attempt at an OpenClaw gateway can't be driven now");
         }
     }
@@ -92,6 +97,7 @@ impl Run {
             run: self.driving.attempt.to_string(),
             deadline: Instant::now() + left,
             report: &mut report,
+            asked: &self.asked,
         };
         let end = way.go(sent).await;
         let dropped = report.finish();

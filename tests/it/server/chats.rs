@@ -40,13 +40,16 @@ fn say(text: &str) -> Act {
 }
 
 /// Agents that do what the message says.
-async fn agents() -> Agents {
+pub(super) async fn agents() -> Agents {
     Agents::start(|_, message| {
         if message.contains("wait") {
             return vec![say("begun\n"), Act::Gate, say("over")];
         }
         if message.contains("fail") {
             return vec![Act::Fail("the model does not answer")];
+        }
+        if message.contains("ask") {
+            return vec![say("begun\n"), Act::Ask("rm -rf build")];
         }
         if message.contains("give") {
             return vec![
@@ -60,7 +63,7 @@ async fn agents() -> Agents {
 }
 
 /// Two instances at one gateway.
-async fn serve(place: &Place, agents: &Agents, limit: u32) -> Server {
+pub(super) async fn serve(place: &Place, agents: &Agents, limit: u32) -> Server {
     let token = place.folder().join("token");
     std::fs::write(&token, TOKEN).expect("written");
     let table = |name: &str| {

@@ -20,7 +20,7 @@ on_both_servers!(
 );
 
 /// A new key: its id and itself.
-async fn key(place: &Place, more: &[&str]) -> (String, String) {
+pub(super) async fn key(place: &Place, more: &[&str]) -> (String, String) {
     let arguments = [&["keys", "create", "--name", "story", "--json"], more].concat();
     let made = place.command_unseen(&arguments).await;
     assert!(made.status.success(), "{made:?}");

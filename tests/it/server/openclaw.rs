@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::caller::{Caller, text};
 use super::chats::{ended, execution, queued, status};
+use super::keys::key;
 use super::place::{Place, Server};
 use crate::gateway::openclaw::real::{Real, one, two};
 
@@ -224,5 +225,45 @@ async fn a_killed_server_finds_its_runs_at_a_real_gateway() {
         2,
         "each was asked once"
     );
+    end(place, server).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_real_agent_asks_is_answered_as_an_approval_and_done() {
+    let Some(one) = one() else { return };
+    let place = Place::on_sqlite();
+    let server = serve(&place, &[&one], 3).await;
+    let (_, model) = key(&place, &["--scope", "tasks"]).await;
+    let (_, person) = key(&place, &["--scope", "approve"]).await;
+    let caller = server.caller().with_key(&model);
+    for (decision, is_done) in [("allow_once", true), ("deny", false)] {
+        let word = fresh("approve");
+        let tool = json!({ "name": "exec", "arguments": { "command": format!("echo {word}") } });
+        let submitted = caller
+            .ok(
+                "submit_task",
+                json!({ "project_name": "p", "goal": script(&json!({ "tool": tool })), "target_ref": "helper",
+                    "execution_intent": "delegate" }),
+            )
+            .await;
+        let execution = caller.start(&text(&submitted, "/task_id")).await;
+        caller.until_logged(&execution, "[the agent asks: ").await;
+        let approval = caller.status(&execution).await["approval"].clone();
+        let question = text(&approval, "/question");
+        assert!(question.contains(&format!("\"echo {word}\"")), "{question}");
+        let answer = json!({ "approval_id": text(&approval, "/id"), "decision": decision });
+        let refused = caller.refused("respond_to_approval", answer.clone()).await;
+        assert_eq!(refused["code"], "not_allowed", "{refused}");
+        server
+            .caller()
+            .with_key(&person)
+            .ok("respond_to_approval", answer)
+            .await;
+        let (log, result) = caller.followed(&execution).await;
+        assert_eq!(result["state"], "succeeded", "{log}");
+        let after = log.split("[a person answered: ").nth(1).expect("was answered");
+        assert!(after.contains("the tool said"), "{log}");
+        assert_eq!(after.contains(&format!("the tool said: {word}")), is_done, "{log}");
+    }
     end(place, server).await;
 }

@@ -169,6 +169,7 @@ async fn decide(store: &Store, new: &super::NewExecution, index: usize) -> Optio
         .approval_decide(&Decide {
             approval: approval.id,
             event,
+            decision: None,
             state,
             by: "person",
             reason: Some("because"),

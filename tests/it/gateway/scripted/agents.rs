@@ -30,6 +30,8 @@ pub enum Act {
     File(&'static str, Vec<u8>),
     /// Waits until the test lets it go on.
     Gate,
+    /// Asks leave to run this command, and says what it was told.
+    Ask(&'static str),
     /// Ends badly.
     Fail(&'static str),
 }
@@ -58,6 +60,8 @@ struct World {
     /// In memory: the end of each run that it knows, or none yet.
     runs: BTreeMap<String, Option<Value>>,
     told: Vec<Told>,
+    /// In memory: what agents asked leave for, each with the answer.
+    asked: BTreeMap<String, (Value, Option<String>)>,
     /// Each start of an agent's work.
     started: Vec<String>,
     aborted: BTreeSet<String>,
@@ -152,6 +156,11 @@ impl Agents {
         self.world().aborted.iter().cloned().collect()
     }
 
+    /// Somebody at the gateway answers what an agent asked first.
+    pub fn resolve(&self, decision: &str) {
+        resolve(&self.shared, "ask-0", decision).expect("it is open");
+    }
+
     /// Lets every agent go on that waits, or will.
     pub fn open(&self) {
         self.shared.gate.send_replace(true);
@@ -181,6 +190,7 @@ impl Agents {
             let mut world = self.world();
             world.boot += 1;
             let forgotten = std::mem::take(&mut world.runs);
+            world.asked.clear();
             let unended = forgotten.into_iter().filter(|(_, end)| end.is_none());
             let sessions = &world.sessions;
             unended
@@ -271,6 +281,7 @@ async fn work(shared: &Shared, run: &str, session: &str, message: &str) {
                 let mut gate = shared.gate.subscribe();
                 gate.wait_for(|open| *open).await.expect("the gateway lives");
             }
+            Act::Ask(command) => said.push_str(&ask(shared, run, session, command).await),
             Act::Fail(why) => {
                 let mut message = assistant(run, "error", "");
                 message["errorMessage"] = json!(why);
@@ -286,6 +297,50 @@ async fn work(shared: &Shared, run: &str, session: &str, message: &str) {
     let reply = json!({ "disposition": "visible", "text": said });
     let end = json!({ "status": "ok", "endedAt": 2, "terminalReply": reply });
     over(shared, run, session, ("done", assistant(run, "stop", &said), end));
+}
+
+/// Waits for a person's answer, and says it.
+async fn ask(shared: &Shared, run: &str, session: &str, command: &str) -> String {
+    let number = lock(shared).asked.len();
+    let id = format!("ask-{number}");
+    let request = json!({
+        "command": command, "cwd": "/agents/home", "host": "gateway", "agentId": "main", "runId": run,
+        "sessionKey": format!("agent:main:{session}"), "allowedDecisions": ["allow-once", "deny"],
+    });
+    let approval = json!({
+        "approvalKind": "exec", "id": id, "request": request, "createdAtMs": 1, "expiresAtMs": 4_102_444_800_000_u64,
+    });
+    lock(shared).asked.insert(id.clone(), (approval.clone(), None));
+    let requested = json!({ "type": "event", "event": "exec.approval.requested", "payload": approval });
+    let _ = shared.events.send(requested);
+    let mut changed = shared.changed.subscribe();
+    loop {
+        changed.borrow_and_update();
+        let answer = lock(shared).asked.get(&id).and_then(|(_, answer)| answer.clone());
+        match answer {
+            Some(answer) => return format!("told {answer}"),
+            None => changed.changed().await.expect("the gateway lives"),
+        }
+    }
+}
+
+/// Somebody answers, through whatever door.
+fn resolve(shared: &Shared, id: &str, decision: &str) -> Result<Value, String> {
+    let request = {
+        let mut world = lock(shared);
+        let (approval, answer) = world.asked.get_mut(id).ok_or("APPROVAL_NOT_FOUND")?;
+        if answer.is_some() {
+            return Err("APPROVAL_ALREADY_RESOLVED".to_owned());
+        }
+        *answer = Some(decision.to_owned());
+        approval["request"].clone()
+    };
+    let payload = json!({ "id": id, "decision": decision, "resolvedBy": "somebody", "ts": 2, "request": request });
+    let _ = shared
+        .events
+        .send(json!({ "type": "event", "event": "exec.approval.resolved", "payload": payload }));
+    shared.changed.send_modify(|count| *count += 1);
+    Ok(json!({ "ok": true }))
 }
 
 fn tell(shared: &Shared, run: &str, session: &str, state: &str, message: &Value) {
@@ -395,8 +450,11 @@ async fn speak(stream: TcpStream, shared: Arc<Shared>) {
                         let reply = match payload {
                             Ok(Value::Null) => Value::Null,
                             Ok(payload) => json!({ "type": "res", "id": id, "ok": true, "payload": payload }),
-                            Err(why) => json!({ "type": "res", "id": id, "ok": false,
-                                "error": { "code": "INVALID_REQUEST", "message": why } }),
+                            Err(why) => {
+                                let code = why.starts_with("APPROVAL_").then_some(&why);
+                                json!({ "type": "res", "id": id, "ok": false, "error": {
+                                    "code": "INVALID_REQUEST", "message": why, "details": { "reason": code } } })
+                            }
                         };
                         let _ = out.send(reply).await;
                     });
@@ -415,6 +473,13 @@ async fn answer(shared: &Arc<Shared>, method: &str, params: &Value) -> Result<Va
         "connect" => Ok(hello(&format!("boot-{}", lock(shared).boot))),
         "sessions.messages.subscribe" => Ok(json!({ "subscribed": true })),
         "chat.send" => sent(shared, params),
+        "exec.approval.list" => {
+            let world = lock(shared);
+            let open = world.asked.values().filter(|(_, answer)| answer.is_none());
+            Ok(open.map(|(approval, _)| approval.clone()).collect())
+        }
+        "plugin.approval.list" => Ok(json!([])),
+        "exec.approval.resolve" => resolve(shared, &text("id"), &text("decision")),
         "agent.wait" => Ok(waited(shared, &text("runId"), params["timeoutMs"].as_u64().unwrap_or(0)).await),
         "chat.abort" => Ok(abort(shared, &text("sessionKey"), &text("runId"))),
         "sessions.describe" => {
