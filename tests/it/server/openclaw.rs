@@ -19,7 +19,7 @@ async fn serve(place: &Place, gateways: &[&Real], limit: u32) -> Server {
         let token = place.folder().join(real.text("name"));
         std::fs::write(&token, real.text("token")).expect("written");
         format!(
-            "[[gateway]]\nname = \"{}\"\nurl = \"{}\"\ntoken = {{ file = \"{}\" }}\nmax_concurrent = {limit}\n",
+            "[[gateway]]\nname = \"{}\"\nurl = \"{}\"\ntoken = {{ file = \"{}\" }}\nadmin = true\nmax_concurrent = {limit}\n",
             real.text("name"),
             real.text("url"),
             token.display()
