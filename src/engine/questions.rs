@@ -4,12 +4,14 @@ use super::Halt;
 use super::driver::{Driver, Place};
 use crate::domain::RunQuestion;
 use crate::executors::{ExecutorError, Handle, Question};
-use crate::store::NewQuestion;
+use crate::store::{NewQuestion, Topic, Watch};
 
 /// What is known of the questions of an attempt.
 #[derive(Debug)]
 pub(super) struct Questions {
     asked: Vec<Question>,
+    /// Tells of answers while there is something to answer.
+    answers: Option<Watch>,
     /// A worker before may have kept some that aren't asked any more.
     is_resumed: bool,
 }
@@ -18,13 +20,17 @@ impl Questions {
     pub(super) fn new(is_resumed: bool) -> Self {
         Self {
             asked: Vec::new(),
+            answers: None,
             is_resumed,
         }
     }
 
-    /// Whether somebody's answer is waited for.
-    pub(super) fn is_open(&self) -> bool {
-        !self.asked.is_empty()
+    /// Returns when somebody may have answered. Dropping the future loses nothing.
+    pub(super) async fn answered(&mut self) {
+        match &mut self.answers {
+            Some(answers) => answers.changed().await,
+            None => std::future::pending().await,
+        }
     }
 }
 
@@ -37,13 +43,17 @@ impl Driver {
                 false => Ok(()),
             };
         };
-        if asked.is_empty() && !known.is_open() && !known.is_resumed {
+        if asked.is_empty() && known.asked.is_empty() && !known.is_resumed {
             return Ok(());
         }
         if asked != known.asked || known.is_resumed {
             self.keep_questions(place, &asked).await?;
+            let changes = self.shared.rooms.store.changes();
+            // Before it is looked for answers, so that none comes unnoticed.
+            let watch = (!asked.is_empty()).then(|| changes.watch(Topic::Execution(self.execution.id)));
             *known = Questions {
                 asked,
+                answers: watch,
                 is_resumed: false,
             };
         }

@@ -11,7 +11,7 @@ use crate::domain::execution::StepRow;
 use crate::domain::{AttemptId, PlanStep, StepState};
 use crate::executors::{AttemptState, ExitReport, Handle, Observation, ProcessLimits, StartAttempt};
 use crate::redact::{Piece, Scrubber};
-use crate::store::{AttemptRow, LogPiece, StepEnd, StepStart, Topic};
+use crate::store::{AttemptRow, LogPiece, StepEnd, StepStart};
 
 /// The most output that is taken at once, in bytes.
 const CHUNK: usize = 256 * 1024;
@@ -210,18 +210,12 @@ impl Driver {
         let mut tape = Tape::new(self, place, attempt);
         let mut told = None;
         let mut questions = Questions::new(begun == Begun::Before);
-        let mut answers = self
-            .shared
-            .rooms
-            .store
-            .changes()
-            .watch(Topic::Execution(self.execution.id));
         let patience = self.shared.settings.grace + OVERDUE;
         let mut due = tokio::time::Instant::now() + Duration::from_secs(step.timeout_s) + patience;
         loop {
             let observed = tokio::select! {
                 observed = self.look(place, handle, tape.read) => observed?,
-                () = answers.changed(), if questions.is_open() => {
+                () = questions.answered() => {
                     self.questions(place, handle, &mut questions).await?;
                     continue;
                 }
