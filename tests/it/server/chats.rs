@@ -48,7 +48,7 @@ pub(super) async fn agents() -> Agents {
         if message.contains("fail") {
             return vec![Act::Fail("the model does not answer")];
         }
-        if message.contains("ask") {
+        if message.contains("ask me") {
             return vec![say("begun\n"), Act::Ask("rm -rf build")];
         }
         if message.contains("give") {
