@@ -2,12 +2,12 @@
 //! /proc, and callers must not.
 
 use bollard::models::ContainerInspectResponse;
-use bollard::query_parameters::InspectContainerOptions;
 
 use super::DockerExecutor;
 use super::container::{attempt_name, holder_name};
 use super::fault::{Fault, Kind};
 use super::pool::Client;
+use super::remove::inspect;
 use crate::domain::{AttemptId, ExecutionId};
 
 impl DockerExecutor {
@@ -38,11 +38,7 @@ impl DockerExecutor {
             let Some(id) = container.id.filter(|id| !learned.knows(execution, id)) else {
                 continue;
             };
-            match client
-                .quick
-                .inspect_container(&id, None::<InspectContainerOptions>)
-                .await
-            {
+            match inspect(client, &id).await {
                 Ok(found) => self.learn(execution, &found),
                 Err(error) => match Fault::of("look at the container", &error) {
                     fault if fault.kind == Kind::NotFound => {}

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bollard::exec::{StartExecOptions, StartExecResults};
 use bollard::models::{ContainerInspectResponse, ContainerStateStatusEnum, ExecConfig};
-use bollard::query_parameters::{DownloadFromContainerOptionsBuilder, InspectContainerOptions};
+use bollard::query_parameters::DownloadFromContainerOptionsBuilder;
 use bytes::Bytes;
 use futures_util::{StreamExt as _, TryStreamExt as _};
 use tokio::time::{Instant, timeout_at};
@@ -16,7 +16,7 @@ use super::container::{ROOT, attempt_name, execution_of, holder_name};
 use super::fault::{Fault, Kind};
 use super::follow::{End, Follow, Live, News};
 use super::pool::Client;
-use super::remove::{NAMELESS_LOOKS, NAMELESS_MAX, is_nameless};
+use super::remove::{inspect, is_nameless};
 use crate::domain::AttemptId;
 use crate::executors::contract::{AttemptState, ExitReport, Handle, Observation};
 use crate::executors::posix::exit_report;
@@ -214,23 +214,14 @@ impl DockerExecutor {
     }
 
     pub(super) async fn stage(&self, client: &Client, container: &str) -> Result<Stage, Fault> {
-        let mut ticks = tokio::time::interval(NAMELESS_MAX / NAMELESS_LOOKS);
-        for _ in 0..NAMELESS_LOOKS {
-            ticks.tick().await;
-            let found = client
-                .quick
-                .inspect_container(container, None::<InspectContainerOptions>)
-                .await;
-            return match found {
-                Ok(found) => Ok(stage_of(&found)),
-                Err(error) if is_nameless(&error) => continue,
-                Err(error) => match Fault::of("look at the container", &error) {
-                    fault if fault.kind == Kind::NotFound => Ok(Stage::Gone),
-                    fault => Err(self.unanswered(fault)),
-                },
-            };
+        match inspect(client, container).await {
+            Ok(found) => Ok(stage_of(&found)),
+            Err(error) if is_nameless(&error) => Ok(Stage::Running),
+            Err(error) => match Fault::of("look at the container", &error) {
+                fault if fault.kind == Kind::NotFound => Ok(Stage::Gone),
+                fault => Err(self.unanswered(fault)),
+            },
         }
-        Ok(Stage::Running)
     }
 }
 

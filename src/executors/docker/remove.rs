@@ -4,8 +4,10 @@ use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
 use bollard::errors::Error;
-use bollard::models::ContainerSummary;
-use bollard::query_parameters::{ListContainersOptionsBuilder, ListVolumesOptionsBuilder, RemoveVolumeOptionsBuilder};
+use bollard::models::{ContainerInspectResponse, ContainerSummary};
+use bollard::query_parameters::{
+    InspectContainerOptions, ListContainersOptionsBuilder, ListVolumesOptionsBuilder, RemoveVolumeOptionsBuilder,
+};
 
 use super::DockerExecutor;
 use super::container::{ATTEMPT, EXECUTION, PROBE, volume_name};
@@ -17,8 +19,8 @@ use crate::domain::{AttemptId, ExecutionId};
 /// A probe that is older than this was left by a clawhand that is gone.
 const PROBE_MAX: Duration = Duration::from_secs(15 * 60);
 /// How long a container may be in a state that has no name, and how often is looked meanwhile.
-pub(super) const NAMELESS_MAX: Duration = Duration::from_secs(15);
-pub(super) const NAMELESS_LOOKS: u32 = 150;
+const NAMELESS_MAX: Duration = Duration::from_secs(15);
+const NAMELESS_LOOKS: u32 = 150;
 
 impl DockerExecutor {
     /// Ends and removes the containers of an execution, then its volume. All of it is known by its labels.
@@ -127,6 +129,24 @@ impl DockerExecutor {
 /// `stopped` until it has tidied up after it.
 pub(super) fn is_nameless(error: &Error) -> bool {
     !matches!(error, Error::DockerResponseServerError { .. }) && error.to_string().contains("unknown variant `stopped`")
+}
+
+/// Inspects a container, if need be as soon as podman has tidied up after it.
+pub(super) async fn inspect(client: &Client, container: &str) -> Result<ContainerInspectResponse, Error> {
+    let look = || {
+        client
+            .quick
+            .inspect_container(container, None::<InspectContainerOptions>)
+    };
+    let mut looks = tokio::time::interval(NAMELESS_MAX / NAMELESS_LOOKS);
+    for _ in 1..NAMELESS_LOOKS {
+        looks.tick().await;
+        match look().await {
+            Err(error) if is_nameless(&error) => {}
+            looked => return looked,
+        }
+    }
+    look().await
 }
 
 fn id_of(labels: &HashMap<String, String>) -> Option<ExecutionId> {

@@ -11,7 +11,7 @@ use bollard::container::LogOutput;
 use bollard::errors::Error;
 use bollard::models::ContainerInspectResponse;
 use bollard::query_parameters::{
-    AttachContainerOptionsBuilder, CreateContainerOptionsBuilder, InspectContainerOptions, KillContainerOptionsBuilder,
+    AttachContainerOptionsBuilder, CreateContainerOptionsBuilder, KillContainerOptionsBuilder,
     RemoveContainerOptionsBuilder, StartContainerOptions,
 };
 use futures_util::{Stream, StreamExt as _};
@@ -24,6 +24,7 @@ use super::job;
 use super::notes::{self, Said};
 use super::observe::{Stage, stage_of};
 use super::pool::Client;
+use super::remove::inspect;
 use crate::domain::{AttemptId, ExecutionId};
 use crate::executors::contract::{Handle, StartAttempt};
 
@@ -130,8 +131,7 @@ impl DockerExecutor {
     /// Looks at the container that has the name: whether its step was started. If it was not, it is removed.
     async fn found(&self, client: &Client, execution: ExecutionId, start: &StartAttempt) -> Result<Found, Fault> {
         let name = attempt_name(start.attempt);
-        let options = None::<InspectContainerOptions>;
-        let found = match client.quick.inspect_container(&name, options).await {
+        let found = match inspect(client, &name).await {
             Ok(found) => found,
             Err(error) => match Fault::of("look at the container", &error) {
                 fault if fault.kind == Kind::NotFound => return Ok(Found::Removed),
