@@ -1,7 +1,7 @@
 //! What `control` answers, as MCP says it.
 
 use rmcp::ErrorData;
-use rmcp::model::{CallToolResponse, CallToolResult};
+use rmcp::model::{CallToolResponse, CallToolResult, ErrorCode};
 use serde_json::Value;
 
 use crate::control::Answer;
@@ -27,6 +27,15 @@ pub(super) fn refused(refusal: &Clean<Refusal>) -> CallToolResult {
 /// A refusal where the protocol has no tool result: in the error's data.
 pub(super) fn error(refusal: &Clean<Refusal>) -> ErrorData {
     ErrorData::invalid_params(refusal.message.clone(), Some(form(refusal)))
+}
+
+/// A request that the library could not read: of a method that there isn't, or of one that there is and that takes
+/// something else.
+pub(super) fn unread(method: String, offered: &[&str]) -> ErrorData {
+    match offered.contains(&method.as_str()) {
+        true => ErrorData::invalid_params(format!("the params of {method} can't be read"), None),
+        false => ErrorData::new(ErrorCode::METHOD_NOT_FOUND, method, None),
+    }
 }
 
 /// `{code, message, retryable, hint}`.

@@ -6,15 +6,15 @@ use std::sync::Arc;
 use futures_util::future::join_all;
 use rmcp::model::{
     CallToolRequestParams, CompleteRequestMethod, CompleteRequestParams, CompleteResult, CustomNotification,
-    ExperimentalCapabilities, Implementation, ListPromptsRequestMethod, ListPromptsResult, ListResourcesRequestMethod,
-    ListResourcesResult, ListToolsResult, PaginatedRequestParams, ServerCapabilities, ServerConfig, ServerNotification,
-    Tool,
+    CustomRequest, CustomResult, ExperimentalCapabilities, Implementation, ListPromptsRequestMethod, ListPromptsResult,
+    ListResourcesRequestMethod, ListResourcesResult, ListToolsResult, PaginatedRequestParams, ServerCapabilities,
+    ServerConfig, ServerNotification, Tool,
 };
 use rmcp::service::{NotificationContext, Peer, RequestContext};
 use rmcp::{ErrorData, RoleServer, ServerHandler};
 use tokio_util::sync::CancellationToken;
 
-use super::answer::Called;
+use super::answer::{self, Called};
 use super::tools::conversations::{self, Talk};
 use super::transport::{StdioError, served};
 use crate::control::conversations::Conversations;
@@ -150,6 +150,14 @@ impl ServerHandler for Bridge {
             context: &context,
         })
         .await
+    }
+
+    async fn on_custom_request(
+        &self,
+        request: CustomRequest,
+        _: RequestContext<RoleServer>,
+    ) -> Result<CustomResult, ErrorData> {
+        Err(answer::unread(request.method, &["tools/call"]))
     }
 
     async fn on_custom_notification(&self, notification: CustomNotification, _: NotificationContext<RoleServer>) {

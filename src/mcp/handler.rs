@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use rmcp::model::{
     CallToolRequestParams, CancelTaskParams, CompleteRequestMethod, CompleteRequestParams, CompleteResult,
-    GetTaskParams, GetTaskResult, Implementation, ListPromptsRequestMethod, ListPromptsResult,
-    ListResourceTemplatesResult, ListToolsResult, PaginatedRequestParams, ReadResourceRequestParams,
+    CustomRequest, CustomResult, GetTaskParams, GetTaskResult, Implementation, ListPromptsRequestMethod,
+    ListPromptsResult, ListResourceTemplatesResult, ListToolsResult, PaginatedRequestParams, ReadResourceRequestParams,
     ReadResourceResponse, ServerCapabilities, ServerConfig, Tool, UpdateTaskParams,
 };
 use rmcp::service::RequestContext;
@@ -30,6 +30,15 @@ Every refusal has a code, a message and a hint that says what to do.";
 const ABOUT_OPENCLAW: &str = " openclaw_chat asks an OpenClaw agent and waits for its reply; openclaw_instances lists the \
 gateways and openclaw_status tells how one is. conversations_list shows the conversations on its channels; read one with \
 messages_read, answer with messages_send, and follow with events_wait.";
+
+/// The methods that take something.
+const METHODS: [&str; 5] = [
+    "tools/call",
+    "resources/read",
+    "tasks/get",
+    "tasks/update",
+    "tasks/cancel",
+];
 
 /// The client's name is kept for records; a longer one is cut.
 const CLIENT_MAX: usize = 100;
@@ -211,5 +220,13 @@ impl ServerHandler for Handler {
     ) -> Result<(), ErrorData> {
         let actor = self.actor(&context)?;
         executions::cancel(&self.0.control, &actor, request.task_id).await
+    }
+
+    async fn on_custom_request(
+        &self,
+        request: CustomRequest,
+        _: RequestContext<RoleServer>,
+    ) -> Result<CustomResult, ErrorData> {
+        Err(answer::unread(request.method, &METHODS))
     }
 }

@@ -6,6 +6,7 @@ mod conversations;
 mod executions;
 mod limits;
 mod process;
+mod recorded;
 mod waiting;
 
 use std::net::SocketAddr;
@@ -423,6 +424,19 @@ async fn an_unknown_tool_is_an_error_of_the_protocol() {
     for revision in ["2025-11-25", MODERN] {
         let called = door.call(revision, "rm_rf", json!({})).await;
         assert_eq!(called["error"]["code"], -32602, "{called}");
+    }
+}
+
+#[tokio::test]
+async fn a_call_that_cannot_be_read_is_no_unknown_method() {
+    let door = Door::usual().await;
+    for (method, params) in [
+        ("tools/call", json!({"name": "list_targets", "arguments": []})),
+        ("tools/call", json!({"arguments": {}})),
+        ("resources/read", json!({"uri": 5})),
+    ] {
+        let got = door.answer("2025-11-25", method, params).await;
+        assert_eq!(got["error"]["code"], -32602, "{method}: {got}");
     }
 }
 

@@ -188,8 +188,9 @@ pub struct OpenclawTask {
 /// Arguments of `openclaw_task_list`.
 #[derive(Debug, Clone, Default, Deserialize, Serialize, JsonSchema)]
 pub struct OpenclawTaskList {
-    /// Filter by task status: pending, running, completed, failed or cancelled.
+    /// Filter by task status.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("enum" = ["pending", "running", "completed", "failed", "cancelled"]))]
     pub status: Option<String>,
     /// Filter by session ID.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -44,7 +44,7 @@ pub struct Client {
     input: ChildStdin,
     output: Lines<BufReader<ChildStdout>>,
     /// What the program said at first.
-    hello: Value,
+    pub hello: Value,
     notifications: VecDeque<Value>,
     last: u64,
     folder: tempfile::TempDir,
@@ -66,7 +66,8 @@ impl Client {
         Self::begin(command, folder).await
     }
 
-    async fn begin(mut command: Command, folder: tempfile::TempDir) -> Self {
+    /// One that starts this command, whose standard input, output and error are pipes.
+    pub async fn begin(mut command: Command, folder: tempfile::TempDir) -> Self {
         let mut child = command.spawn().expect("starts");
         let mut stderr = child.stderr.take().expect("piped");
         let said = TaskTracker::new().spawn(async move {
@@ -109,7 +110,7 @@ impl Client {
         serde_json::from_str(&line).expect("JSON")
     }
 
-    async fn ask(&mut self, method: &str, params: Value) -> Value {
+    pub async fn ask(&mut self, method: &str, params: Value) -> Value {
         self.last += 1;
         let id = self.last;
         self.send(&json!({"jsonrpc": "2.0", "id": id, "method": method, "params": params}))

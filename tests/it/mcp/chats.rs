@@ -1,5 +1,7 @@
 //! The tools for OpenClaw, as a client sees them: what they take, what they say, and how they end.
 
+mod replay;
+
 use std::collections::BTreeMap;
 
 use clawhand::app::Home;

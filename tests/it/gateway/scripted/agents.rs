@@ -18,8 +18,9 @@ use tokio::sync::{broadcast, mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_tungstenite::tungstenite::Message;
 
+use super::http::{self, Desk};
 use super::socket::{hello, pace};
-use super::{LONG, instance, secrets, surroundings};
+use super::{LONG, TOKEN, instance, secrets, surroundings};
 
 /// One thing that an agent does.
 #[derive(Debug, Clone)]
@@ -74,6 +75,7 @@ struct World {
 struct Shared {
     world: Mutex<World>,
     agent: Box<Agent>,
+    desk: Desk,
     changed: watch::Sender<u64>,
     gate: watch::Sender<bool>,
     events: broadcast::Sender<Value>,
@@ -96,6 +98,7 @@ impl Agents {
         let shared = Arc::new(Shared {
             world: Mutex::default(),
             agent: Box::new(agent),
+            desk: Desk::default(),
             changed: watch::Sender::new(0),
             gate: watch::Sender::new(false),
             events: broadcast::Sender::new(10_000),
@@ -161,9 +164,19 @@ impl Agents {
         resolve(&self.shared, "ask-0", decision).expect("it is open");
     }
 
+    /// What came over HTTP, and what is to be answered there.
+    pub fn desk(&self) -> &Desk {
+        &self.shared.desk
+    }
+
     /// Lets every agent go on that waits, or will.
     pub fn open(&self) {
         self.shared.gate.send_replace(true);
+    }
+
+    /// From now on agents wait again where they are to.
+    pub fn shut(&self) {
+        self.shared.gate.send_replace(false);
     }
 
     /// Takes the next message, and breaks the connection before that is answered.
@@ -385,7 +398,10 @@ async fn serve(stream: TcpStream, shared: Arc<Shared>) {
     if head.contains("upgrade: websocket") {
         return speak(stream, shared).await;
     }
-    give(stream, &shared).await;
+    if head.contains(" /media/") {
+        return give(stream, &shared).await;
+    }
+    http::serve(stream, &shared.desk).await;
 }
 
 /// A file over HTTP.
@@ -446,15 +462,11 @@ async fn speak(stream: TcpStream, shared: Arc<Shared>) {
                     let (shared, out) = (shared.clone(), out.clone());
                     answering.spawn(async move {
                         let id = frame["id"].clone();
-                        let payload = answer(&shared, frame["method"].as_str().unwrap_or_default(), &frame["params"]).await;
-                        let reply = match payload {
+                        let method = frame["method"].as_str().unwrap_or_default();
+                        let reply = match answer(&shared, method, &frame["params"]).await {
                             Ok(Value::Null) => Value::Null,
                             Ok(payload) => json!({ "type": "res", "id": id, "ok": true, "payload": payload }),
-                            Err(why) => {
-                                let code = why.starts_with("APPROVAL_").then_some(&why);
-                                json!({ "type": "res", "id": id, "ok": false, "error": {
-                                    "code": "INVALID_REQUEST", "message": why, "details": { "reason": code } } })
-                            }
+                            Err(why) => json!({ "type": "res", "id": id, "ok": false, "error": refusal(method, &why) }),
                         };
                         let _ = out.send(reply).await;
                     });
@@ -466,10 +478,21 @@ async fn speak(stream: TcpStream, shared: Arc<Shared>) {
     }
 }
 
+/// A gateway says beside its words what kind of refusal it is.
+fn refusal(method: &str, why: &str) -> Value {
+    let details = match method {
+        // Nobody is kept out for anything but the token.
+        "connect" => json!({ "code": "AUTH_TOKEN_MISMATCH" }),
+        _ => json!({ "reason": why.starts_with("APPROVAL_").then_some(why) }),
+    };
+    json!({ "code": "INVALID_REQUEST", "message": why, "details": details })
+}
+
 /// What a request is answered; null breaks the connection.
 async fn answer(shared: &Arc<Shared>, method: &str, params: &Value) -> Result<Value, String> {
     let text = |name: &str| params[name].as_str().unwrap_or_default().to_owned();
     match method {
+        "connect" if params["auth"]["token"] != TOKEN => Err("unauthorized: gateway token mismatch".to_owned()),
         "connect" => Ok(hello(&format!("boot-{}", lock(shared).boot))),
         "sessions.messages.subscribe" => Ok(json!({ "subscribed": true })),
         "chat.send" => sent(shared, params),

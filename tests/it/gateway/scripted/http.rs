@@ -67,6 +67,8 @@ pub struct Manner {
     pub chat: bool,
     /// What it takes.
     pub token: String,
+    /// What a chat without a script is answered, from what was said.
+    pub replies: fn(&str) -> Vec<Play>,
     /// What anything answers, in place of everything.
     pub instead: Option<Play>,
 }
@@ -81,6 +83,7 @@ impl Default for Manner {
             ),
             chat: true,
             token: TOKEN.to_owned(),
+            replies: |said| vec![Play::Begin, Play::Text(said.to_owned()), Play::Done],
             instead: None,
         }
     }
@@ -213,11 +216,8 @@ fn script_for(desk: &Desk, asked: &Asked) -> Vec<Play> {
         ("POST", "/v1/chat/completions") => {
             let script = lock(&desk.scripts).pop_front();
             script.unwrap_or_else(|| {
-                let said = asked.json()["messages"][0]["content"]
-                    .as_str()
-                    .unwrap_or_default()
-                    .to_owned();
-                vec![Play::Begin, Play::Text(said), Play::Done]
+                let body = asked.json();
+                (manner.replies)(body["messages"][0]["content"].as_str().unwrap_or_default())
             })
         }
         _ => plain(404, "Not Found"),

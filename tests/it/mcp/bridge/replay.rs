@@ -2,6 +2,9 @@
 //! content with this one. What differs is named here, and has its line in the table of docs/CLIENTS.md.
 
 use super::*;
+use crate::mcp::recorded::{lines, missing};
+
+const SESSION: &str = include_str!("../../../fixtures/openclaw/bridge.jsonl");
 
 /// The line of the recording that is a call.
 struct Played {
@@ -12,13 +15,6 @@ struct Played {
     text: String,
 }
 
-fn recorded() -> Vec<Value> {
-    let text = include_str!("../../../fixtures/openclaw/bridge.jsonl");
-    text.lines()
-        .map(|line| serde_json::from_str(line).expect("JSON"))
-        .collect()
-}
-
 fn played(line: &Value) -> Option<Played> {
     let text = line["text"].as_str().or(line["error"].as_str())?;
     Some(Played {
@@ -26,31 +22,6 @@ fn played(line: &Value) -> Option<Played> {
         gives: line.get("gives").cloned(),
         text: text.to_owned(),
     })
-}
-
-/// What is missing in `ours` that is in `theirs`, by the path to it.
-fn missing(path: &str, theirs: &Value, ours: &Value) -> Vec<String> {
-    match (theirs, ours) {
-        (Value::Object(theirs), Value::Object(ours)) => {
-            let field = |(name, value): (&String, &Value)| {
-                let path = format!("{path}.{name}");
-                ours.get(name)
-                    .map_or_else(|| vec![path.clone()], |ours| missing(&path, value, ours))
-            };
-            theirs.iter().flat_map(field).collect()
-        }
-        (Value::Array(theirs), Value::Array(ours)) if theirs.len() <= ours.len() => {
-            let pairs = theirs.iter().zip(ours);
-            pairs
-                .flat_map(|(theirs, ours)| missing(&format!("{path}[]"), theirs, ours))
-                .collect()
-        }
-        (Value::Null, _) => Vec::new(),
-        (theirs, ours) if std::mem::discriminant(theirs) == std::mem::discriminant(ours) && !theirs.is_array() => {
-            Vec::new()
-        }
-        _ => vec![path.to_owned()],
-    }
 }
 
 /// The state of the gateway in which the recording was made.
@@ -88,7 +59,7 @@ async fn the_tools_take_what_the_recorded_ones_take() {
     let board = Board::start().await;
     let mut client = Client::of(&board, &[]).await;
     let listed = client.ask("tools/list", json!({})).await;
-    let lines = recorded();
+    let lines = lines(SESSION);
     let theirs = lines
         .iter()
         .find_map(|line| line["tools"].as_array())
@@ -134,7 +105,7 @@ async fn every_recorded_call_gives_no_less() {
     board.on_it().gives_admin = true;
     let mut client = Client::of(&board, &["--admin", "--self-approval"]).await;
     client.until_done("events_poll").await;
-    let lines = recorded();
+    let lines = lines(SESSION);
     let capabilities = &lines[0]["initialize"]["capabilities"];
     let lacking = missing("", capabilities, &client.hello["capabilities"]);
     assert_eq!(lacking, [".tools.listChanged"], "the list never changes");
