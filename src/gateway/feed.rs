@@ -157,9 +157,7 @@ impl Feed {
     /// Follows a gateway from now on, and keeps its connection up. Cursors begin behind `begin`: if that grows from one start
     /// of the program to the next, a cursor from before is known as such.
     pub fn start(socket: &Socket, tracker: &TaskTracker, begin: u64) -> Self {
-        let subscription = socket.subscribe(|name| {
-            name == "session.message" || name.starts_with("exec.approval.") || name.starts_with("plugin.approval.")
-        });
+        let subscription = socket.subscribe(|name| name == "session.message" || ApprovalKind::is_told_by(name));
         let log = Arc::new(Mutex::new(Log::beginning(begin)));
         let (news, newest) = watch::channel(begin);
         let news = Arc::new(news);

@@ -5,6 +5,7 @@ mod chats;
 mod conversations;
 mod executions;
 mod limits;
+mod piped;
 mod process;
 mod recorded;
 mod waiting;
@@ -13,16 +14,21 @@ use std::net::SocketAddr;
 
 use axum::extract::Request;
 use axum::middleware::{Next, from_fn};
+use clawhand::app::Home;
 use clawhand::auth::peer::Doorway;
+use clawhand::config::{Config, Environment};
 use clawhand::control::Control;
 use clawhand::domain::{Actor, Scope};
+use clawhand::lifecycle::Lifecycle;
 use clawhand::mcp::{self, Caller, Handler, HttpSettings};
 use reqwest::{Client, RequestBuilder, Response, StatusCode};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use self::piped::Piped;
 use crate::database::Base;
+use crate::gateway::scripted::TOKEN;
 use crate::site::Site;
 
 const TASKS: &str = "io.modelcontextprotocol/tasks";
@@ -135,6 +141,23 @@ impl Door {
         self.answer(revision, "tools/call", json!({"name": tool, "arguments": arguments}))
             .await
     }
+}
+
+/// An installation with the gateways of these tables, who take the token of `LAB_TOKEN`, and its folder.
+async fn home_with(tables: &str, lifecycle: Lifecycle) -> (Home, tempfile::TempDir) {
+    // Another test may have installed it.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let folder = tempfile::tempdir().expect("a folder");
+    let parsed: Config = toml::from_str(tables).expect("parses");
+    std::fs::create_dir(folder.path().join("targets")).expect("made");
+    let config = Config {
+        data: folder.path().join("data"),
+        targets: folder.path().join("targets"),
+        ..parsed
+    };
+    let environment = Environment::from_iter([("LAB_TOKEN".to_owned(), TOKEN.to_owned())]);
+    let home = Home::open(config, &environment, lifecycle).await.expect("opens");
+    (home, folder)
 }
 
 fn caller(scopes: &[Scope]) -> Actor {

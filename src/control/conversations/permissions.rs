@@ -11,7 +11,7 @@ use super::super::{Answer, require};
 use super::{AGAIN, Conversations, PATIENCE, failed};
 use crate::domain::{Actor, Code, Door, Refusal, Scope};
 use crate::gateway::socket::State;
-use crate::gateway::wire::{self, ApprovalResolve, Decision, Scope as GatewayScope};
+use crate::gateway::wire::{ApprovalKind, ApprovalResolve, Decision, Scope as GatewayScope};
 use crate::gateway::{Gateway, Instance};
 
 /// What to do when it isn't known whether an answer arrived.
@@ -73,13 +73,13 @@ impl Conversations {
                 PermissionDecision::Deny => Decision::Deny,
             },
         };
-        let method = match arguments.kind {
-            PermissionKind::Exec => wire::EXEC_APPROVAL_RESOLVE,
-            PermissionKind::Plugin => wire::PLUGIN_APPROVAL_RESOLVE,
+        let kind = match arguments.kind {
+            PermissionKind::Exec => ApprovalKind::Exec,
+            PermissionKind::Plugin => ApprovalKind::Plugin,
         };
         let result = gateway
             .socket()
-            .call(&method, &answer, PATIENCE)
+            .call(kind.resolve(), &answer, PATIENCE)
             .await
             .map_err(|error| {
                 let is_hidden = error.code.as_deref() == Some("APPROVAL_NOT_FOUND") && lacks_admin(gateway);

@@ -14,7 +14,7 @@ use crate::domain::Clock;
 use crate::executors::attempts::{Driving, End};
 use crate::executors::contract::ExitReport;
 use crate::gateway::socket::{Notice, Subscription};
-use crate::gateway::wire::{self, ChatEvent, ChatState, Event, Hello, SessionMessages};
+use crate::gateway::wire::{self, ApprovalKind, ChatEvent, ChatState, Event, Hello, SessionMessages};
 use crate::gateway::{Fault, Gateway, GatewayError};
 
 /// How long asking to be told of a session may take.
@@ -104,9 +104,8 @@ impl Way<'_> {
             Err(end) => return end,
         };
         // Before the message is sent, so that none of the run's words is missed.
-        let mut events = self.gateway.socket().subscribe(|name| {
-            name == "chat" || name.starts_with("exec.approval.") || name.starts_with("plugin.approval.")
-        });
+        let told = |name: &str| name == "chat" || ApprovalKind::is_told_by(name);
+        let mut events = self.gateway.socket().subscribe(told);
         let (sent, accepted) = match sent {
             Some(sent) => (sent, false),
             None => match self.send(&message).await {

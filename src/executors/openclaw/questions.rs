@@ -144,11 +144,11 @@ pub(super) async fn answer(
         id: id.to_owned(),
         decision,
     };
-    let method = match kind == ApprovalKind::Plugin.as_str() {
-        true => &wire::PLUGIN_APPROVAL_RESOLVE,
-        false => &wire::EXEC_APPROVAL_RESOLVE,
+    let kind = match kind == ApprovalKind::Plugin.as_str() {
+        true => ApprovalKind::Plugin,
+        false => ApprovalKind::Exec,
     };
-    let Err(error) = gateway.socket().call(method, &answer, PATIENCE).await else {
+    let Err(error) = gateway.socket().call(kind.resolve(), &answer, PATIENCE).await else {
         return Ok(true);
     };
     match (&error.fault, error.code.as_deref()) {

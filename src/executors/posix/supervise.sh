@@ -682,6 +682,8 @@ cw_last() {
     cw_born "$cw_session" && [ "$cw_birth" = "$cw_session_birth" ] && kill -s KILL -- "-$cw_session" 2>/dev/null
     while cw_find; do
         cw_kill
+        # A process that waits for a disk takes its time.
+        cw_nap 30
     done
 }
 

@@ -5,7 +5,10 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::replies::text_or_number;
-use super::{Approval, ApprovalResolved, Message, SessionRow, lenient};
+use super::{
+    Approval, ApprovalResolve, ApprovalResolved, EXEC_APPROVAL_RESOLVE, Message, Method, PLUGIN_APPROVAL_RESOLVE,
+    SessionRow, lenient,
+};
 
 /// Something that happened. One whose payload can't be read as its kind is kept as [`Event::Other`].
 #[derive(Debug, Clone)]
@@ -56,6 +59,19 @@ impl ApprovalKind {
             Self::Exec => "exec",
             Self::Plugin => "plugin",
         }
+    }
+
+    /// The method that answers one.
+    pub const fn resolve(self) -> &'static Method<ApprovalResolve, Value> {
+        match self {
+            Self::Exec => &EXEC_APPROVAL_RESOLVE,
+            Self::Plugin => &PLUGIN_APPROVAL_RESOLVE,
+        }
+    }
+
+    /// Whether an event of this name tells of an approval, of whichever kind.
+    pub fn is_told_by(name: &str) -> bool {
+        name.starts_with("exec.approval.") || name.starts_with("plugin.approval.")
     }
 }
 

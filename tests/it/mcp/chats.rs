@@ -5,13 +5,11 @@ mod replay;
 use std::collections::BTreeMap;
 
 use clawhand::app::Home;
-use clawhand::config::{Config, Environment};
 use clawhand::lifecycle::Lifecycle;
-use tokio::io::{AsyncBufRead, AsyncBufReadExt as _, AsyncWrite, AsyncWriteExt as _, BufReader, Lines};
 
 use super::*;
+use crate::gateway::scripted::Scripted;
 use crate::gateway::scripted::http::Play;
-use crate::gateway::scripted::{Scripted, TOKEN};
 
 const OLD: &str = "2025-11-25";
 const MEGABYTE: usize = 1 << 20;
@@ -27,23 +25,13 @@ struct Lab {
 
 impl Lab {
     async fn new() -> Self {
-        let _ = rustls::crypto::ring::default_provider().install_default();
         let (lab, prod) = (Scripted::start().await, Scripted::start().await);
         let tables = format!(
             "[[gateway]]\nname = \"lab\"\nurl = \"http://{}\"\ntoken = {{ env = \"LAB_TOKEN\" }}\nshow_url = true\n\
              [[gateway]]\nname = \"prod\"\nurl = \"http://{}\"\ntoken = {{ env = \"LAB_TOKEN\" }}\ndefault = true\n",
             lab.address, prod.address
         );
-        let folder = tempfile::tempdir().expect("a folder");
-        let parsed: Config = toml::from_str(&tables).expect("parses");
-        std::fs::create_dir(folder.path().join("targets")).expect("made");
-        let config = Config {
-            data: folder.path().join("data"),
-            targets: folder.path().join("targets"),
-            ..parsed
-        };
-        let environment = Environment::from_iter([("LAB_TOKEN".to_owned(), TOKEN.to_owned())]);
-        let home = Home::open(config, &environment, Lifecycle::new()).await.expect("opens");
+        let (home, folder) = home_with(&tables, Lifecycle::new()).await;
         Self {
             lab,
             prod,
@@ -55,18 +43,6 @@ impl Lab {
 
     async fn door(&self, scopes: &[Scope]) -> Door {
         Door::before(self.control.clone(), HttpSettings::default(), Some(caller(scopes))).await
-    }
-
-    /// A client over standard input and output.
-    fn stdio(&self) -> (impl AsyncWrite + Unpin, Lines<impl AsyncBufRead + Unpin>) {
-        let (ours, theirs) = tokio::io::duplex(1 << 16);
-        let handler = Handler::new(self.control.clone(), Caller::Fixed(caller(&[Scope::Openclaw])));
-        TaskTracker::new().spawn(async move {
-            let running = rmcp::service::serve_server(handler, theirs).await.expect("a handshake");
-            running.waiting().await.expect("an end");
-        });
-        let (read, write) = tokio::io::split(ours);
-        (write, BufReader::new(read).lines())
     }
 }
 
@@ -324,19 +300,7 @@ async fn a_reply_never_carries_the_token_or_the_address() {
 #[tokio::test]
 async fn progress_is_told_while_text_arrives_and_a_cancelled_call_ends_the_run() {
     let lab = Lab::new().await;
-    let (mut write, mut lines) = lab.stdio();
-    let hello = json!({"protocolVersion": OLD, "capabilities": {}, "clientInfo": {"name": "x", "version": "1"}});
-    let mut send = async |message: Value| {
-        let line = format!("{message}\n");
-        write.write_all(line.as_bytes()).await.expect("written");
-    };
-    let mut next = async || {
-        let line = lines.next_line().await.expect("a line").expect("it still speaks");
-        serde_json::from_str::<Value>(&line).expect("JSON")
-    };
-    send(json!({"jsonrpc": "2.0", "id": 0, "method": "initialize", "params": hello})).await;
-    send(json!({"jsonrpc": "2.0", "method": "notifications/initialized"})).await;
-    next().await;
+    let mut client = Piped::to(&lab.control, caller(&[Scope::Openclaw])).await;
     let call = |id: u64, meta: Value| {
         let params = json!({"name": "openclaw_chat", "arguments": {"message": "hi"}, "_meta": meta});
         json!({"jsonrpc": "2.0", "id": id, "method": "tools/call", "params": params})
@@ -349,9 +313,9 @@ async fn progress_is_told_while_text_arrives_and_a_cancelled_call_ends_the_run()
         Play::Gate,
         Play::Done,
     ]);
-    send(call(1, json!({"progressToken": "t"}))).await;
+    client.send(call(1, json!({"progressToken": "t"}))).await;
     for characters in [2.0, 3.0] {
-        let told = next().await;
+        let told = client.next().await;
         assert_eq!(told["method"], "notifications/progress", "{told}");
         assert_eq!(
             (&told["params"]["progressToken"], &told["params"]["progress"]),
@@ -359,13 +323,13 @@ async fn progress_is_told_while_text_arrives_and_a_cancelled_call_ends_the_run()
         );
         lab.prod.desk.open();
     }
-    let answer = next().await;
+    let answer = client.next().await;
     assert_eq!((&answer["id"], said(&answer)), (&json!(1), "東京!"));
     for (at, meta) in [(1, json!({})), (2, json!({"progressToken": "t"}))] {
         lab.prod.desk.play([Play::Begin, Play::Hang]);
-        send(call(7, meta)).await;
+        client.send(call(7, meta)).await;
         lab.prod.desk.until_chats(1 + at as usize).await;
-        send(json!({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": 7}})).await;
+        client.cancel(7).await;
         lab.prod.desk.until_left(at).await;
     }
 }

@@ -6,12 +6,9 @@ mod events;
 mod messages;
 mod permissions;
 
-use clawhand::app::Home;
-use clawhand::config::{Config, Environment};
 use clawhand::lifecycle::Lifecycle;
 
 use super::*;
-use crate::gateway::scripted::TOKEN;
 use crate::gateway::scripted::board::Board;
 
 /// An installation with the instance `lab`, which is the default, and `other`.
@@ -36,7 +33,6 @@ impl Lab {
 
     /// With more keys in the table of `lab`.
     async fn with(more: &str) -> Self {
-        let _ = rustls::crypto::ring::default_provider().install_default();
         let (lab, other) = (Board::start().await, Board::start().await);
         let tables = format!(
             "[[gateway]]\nname = \"lab\"\nurl = \"{}\"\ntoken = {{ env = \"LAB_TOKEN\" }}\n{more}\n\
@@ -44,19 +40,8 @@ impl Lab {
             lab.url(),
             other.url()
         );
-        let folder = tempfile::tempdir().expect("a folder");
-        let parsed: Config = toml::from_str(&tables).expect("parses");
-        std::fs::create_dir(folder.path().join("targets")).expect("made");
-        let config = Config {
-            data: folder.path().join("data"),
-            targets: folder.path().join("targets"),
-            ..parsed
-        };
-        let environment = Environment::from_iter([("LAB_TOKEN".to_owned(), TOKEN.to_owned())]);
         let lifecycle = Lifecycle::new();
-        let home = Home::open(config, &environment, lifecycle.clone())
-            .await
-            .expect("opens");
+        let (home, folder) = home_with(&tables, lifecycle.clone()).await;
         Self {
             lab,
             other,

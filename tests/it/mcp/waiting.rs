@@ -10,7 +10,6 @@ use clawhand::control::contract::GetStatus;
 use clawhand::executors::scripted::Move;
 use clawhand::store::Topic;
 use futures_util::future::join_all;
-use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 
 use super::*;
 use crate::site::{alice, ok, on_both_sites, text};
@@ -141,40 +140,20 @@ async fn a_client_that_hangs_up_ends_its_wait(site: &Site) {
 async fn a_wait_that_is_cancelled_over_stdio_ends(site: &Site) {
     site.scripted.script([Move::Exit(0)]);
     let (id, cursor) = queued(site).await;
-    let (ours, theirs) = tokio::io::duplex(1 << 16);
-    let handler = Handler::new(site.control.clone(), Caller::Fixed(alice()));
-    TaskTracker::new().spawn(async move {
-        let running = rmcp::service::serve_server(handler, theirs).await.expect("a handshake");
-        running.waiting().await.expect("an end");
-    });
-    let (read, mut write) = tokio::io::split(ours);
-    let mut lines = BufReader::new(read).lines();
-    let hello =
-        json!({"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "x", "version": "1"}});
-    let begin = [
-        json!({"jsonrpc": "2.0", "id": 0, "method": "initialize", "params": hello}),
-        json!({"jsonrpc": "2.0", "method": "notifications/initialized"}),
-    ];
-    let mut send = async |message: &Value| {
-        let line = format!("{message}\n");
-        write.write_all(line.as_bytes()).await.expect("written");
-    };
-    for message in &begin {
-        send(message).await;
-    }
-    lines.next_line().await.expect("a line");
+    let mut client = Piped::to(&site.control, alice()).await;
     for (request, meta) in [(7, json!({})), (8, json!({"progressToken": 1}))] {
         let arguments = json!({"execution_id": id, "cursor": cursor, "wait_ms": LONG});
         let params = json!({"name": "get_status", "arguments": arguments, "_meta": meta});
-        send(&json!({"jsonrpc": "2.0", "id": request, "method": "tools/call", "params": params})).await;
+        client
+            .send(json!({"jsonrpc": "2.0", "id": request, "method": "tools/call", "params": params}))
+            .await;
         until_waiting(site, &id, 1).await;
-        send(&json!({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": request}})).await;
+        client.cancel(request).await;
         until_waiting(site, &id, 0).await;
     }
-    send(&json!({"jsonrpc": "2.0", "id": 9, "method": "ping"})).await;
+    client.send(json!({"jsonrpc": "2.0", "id": 9, "method": "ping"})).await;
     loop {
-        let line = lines.next_line().await.expect("a line").expect("it still speaks");
-        let message: Value = serde_json::from_str(&line).expect("JSON");
+        let message = client.next().await;
         assert_ne!(
             message["result"]["isError"], false,
             "a cancelled call was answered: {message}"

@@ -64,6 +64,13 @@ impl Asking {
         json!({ "approval_id": text(approval, "/id"), "decision": decision, "reason": "of the test" })
     }
 
+    /// An answer after all is decided is refused.
+    async fn too_late(&self, approval: &Value, decision: &str) {
+        let answer = self.answer(approval, decision);
+        let refused = self.person().refused("respond_to_approval", answer).await;
+        assert_eq!(refused["code"], "already_ended", "{refused}");
+    }
+
     async fn end(&self) -> (String, Value) {
         self.model().followed(&self.execution).await
     }
@@ -107,11 +114,7 @@ async fn an_agent_goes_on_when_a_person_says_yes(place: &mut Place) {
         "{log}"
     );
     assert_eq!(run.approval().await["state"], "allowed");
-    let again = run
-        .person()
-        .refused("respond_to_approval", run.answer(&approval, "deny"))
-        .await;
-    assert_eq!(again["code"], "already_ended", "{again}");
+    run.too_late(&approval, "deny").await;
     run.server.stop().await;
 }
 
@@ -148,11 +151,7 @@ async fn what_is_answered_at_the_gateway_is_closed_here(place: &mut Place) {
     let (log, _) = run.end().await;
     assert!(log.contains("[a person answered: deny]"), "{log}");
     assert_eq!(run.approval().await["state"], "withdrawn");
-    let late = run
-        .person()
-        .refused("respond_to_approval", run.answer(&approval, "allow_once"))
-        .await;
-    assert_eq!(late["code"], "already_ended", "{late}");
+    run.too_late(&approval, "allow_once").await;
     run.server.stop().await;
 }
 
@@ -164,10 +163,6 @@ async fn a_cancelled_run_asks_no_more(place: &mut Place) {
     let (log, result) = run.end().await;
     assert_eq!(result["state"], "cancelled", "{log}");
     assert_eq!(run.approval().await["state"], "withdrawn");
-    let late = run
-        .person()
-        .refused("respond_to_approval", run.answer(&approval, "allow_once"))
-        .await;
-    assert_eq!(late["code"], "already_ended", "{late}");
+    run.too_late(&approval, "allow_once").await;
     run.server.stop().await;
 }

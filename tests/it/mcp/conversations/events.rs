@@ -1,7 +1,5 @@
 //! What happens, by cursor and by waiting; what is missing, said.
 
-use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
-
 use super::*;
 use crate::gateway::scripted::board::{approval, told};
 use crate::gateway::scripted::socket::soon;
@@ -239,33 +237,14 @@ async fn a_cursor_of_another_run_is_told_from_this_ones() {
 #[tokio::test]
 async fn waiting_can_be_cancelled() {
     let lab = Lab::new().await;
-    let (ours, theirs) = tokio::io::duplex(1 << 16);
-    let handler = Handler::new(lab.control.clone(), Caller::Fixed(caller(&[Scope::Openclaw])));
-    TaskTracker::new().spawn(async move {
-        let running = rmcp::service::serve_server(handler, theirs).await.expect("a handshake");
-        running.waiting().await.expect("an end");
-    });
-    let (read, mut write) = tokio::io::split(ours);
-    let mut lines = BufReader::new(read).lines();
-    let hello =
-        json!({"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "x", "version": "1"}});
+    let mut client = Piped::to(&lab.control, caller(&[Scope::Openclaw])).await;
     let call = |id: u64, arguments: Value| json!({"jsonrpc": "2.0", "id": id, "method": "tools/call", "params": {"name": "events_wait", "arguments": arguments}});
-    for message in [
-        json!({"jsonrpc": "2.0", "id": 0, "method": "initialize", "params": hello}),
-        json!({"jsonrpc": "2.0", "method": "notifications/initialized"}),
-        call(1, json!({"timeout_ms": 300_000})),
-        json!({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": 1}}),
-        call(2, json!({"timeout_ms": 1})),
-    ] {
-        write
-            .write_all(format!("{message}\n").as_bytes())
-            .await
-            .expect("written");
-    }
+    client.send(call(1, json!({"timeout_ms": 300_000}))).await;
+    client.cancel(1).await;
+    client.send(call(2, json!({"timeout_ms": 1}))).await;
     let mut answered = Vec::new();
     while !answered.contains(&json!(2)) {
-        let line = soon(lines.next_line()).await.expect("a line").expect("it still speaks");
-        let message: Value = serde_json::from_str(&line).expect("JSON");
+        let message = soon(client.next()).await;
         assert!(message["id"] != 1 || message["error"].is_object(), "{message}");
         answered.push(message["id"].clone());
     }

@@ -10,6 +10,12 @@ fn keys(content: &Value) -> Vec<&str> {
     rows.iter().filter_map(|row| row["sessionKey"].as_str()).collect()
 }
 
+/// The idempotency keys of what was sent.
+fn sent_keys(lab: &Lab) -> Vec<Value> {
+    let sent = lab.lab.asked("send");
+    sent.iter().map(|sent| sent["idempotencyKey"].clone()).collect()
+}
+
 #[tokio::test]
 async fn a_small_limit_finds_what_is_far_down() {
     let lab = Lab::new().await;
@@ -167,12 +173,7 @@ async fn an_answer_goes_back_where_the_conversation_comes_from() {
     for _ in 0..2 {
         done(&door, "messages_send", own.clone()).await;
     }
-    let keys: Vec<_> = lab
-        .lab
-        .asked("send")
-        .iter()
-        .map(|sent| sent["idempotencyKey"].clone())
-        .collect();
+    let keys = sent_keys(&lab);
     assert_eq!(keys[1], keys[2]);
     assert!(keys[0] == key && key != keys[1] && keys[1] != "mine", "{keys:?}");
 }
@@ -188,12 +189,7 @@ async fn a_message_that_may_have_been_sent_is_not_sent_on_a_guess() {
     }
     // The same run of the gateway knows the key: it is asked again.
     let (_, said) = done(&door, "messages_send", json!({"session_key": HERE, "text": "x"})).await;
-    let keys: Vec<_> = lab
-        .lab
-        .asked("send")
-        .iter()
-        .map(|sent| sent["idempotencyKey"].clone())
-        .collect();
+    let keys = sent_keys(&lab);
     assert_eq!((said.as_str(), keys.len()), ("sent", 2));
     assert_eq!(keys[0], keys[1]);
 }
