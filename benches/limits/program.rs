@@ -51,7 +51,7 @@ impl Server {
     }
 
     /// The bare transport.
-    fn bare(folders: &Folders) -> anyhow::Result<Self> {
+    pub fn bare(folders: &Folders) -> anyhow::Result<Self> {
         let mut command = apart(std::env::current_exe()?, folders.path());
         Self::start(command.arg(BARE_SERVER))
     }

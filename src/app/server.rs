@@ -132,8 +132,9 @@ fn public_url(config: &Config, address: SocketAddr) -> String {
 /// Names by which this server may be called: loopback's, the public URL's, the configured ones.
 fn allowed_hosts(config: &Config, address: SocketAddr) -> Vec<String> {
     let mut hosts: Vec<String> = ["localhost", "127.0.0.1", "::1", "[::1]"].map(str::to_owned).to_vec();
-    if !address.ip().is_unspecified() {
-        hosts.push(address.ip().to_string());
+    let own = address.ip().to_string();
+    if !address.ip().is_unspecified() && !hosts.contains(&own) {
+        hosts.push(own);
     }
     let public = config
         .http

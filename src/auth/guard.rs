@@ -2,8 +2,8 @@
 
 use axum::Json;
 use axum::extract::{ConnectInfo, Request, State};
-use axum::http::header::{AUTHORIZATION, WWW_AUTHENTICATE};
-use axum::http::{HeaderMap, HeaderValue, StatusCode};
+use axum::http::header::{self, AUTHORIZATION, WWW_AUTHENTICATE};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 
@@ -12,15 +12,15 @@ use super::peer::Peer;
 use crate::domain::{Actor, Code, Door, Refusal, Scope};
 
 /// What a proxy adds: who comes through one may come from anywhere, although the connection comes from this machine.
-const FORWARDED: [&str; 8] = [
-    "forwarded",
-    "via",
-    "x-forwarded-for",
-    "x-forwarded-host",
-    "x-forwarded-proto",
-    "x-real-ip",
-    "cf-connecting-ip",
-    "true-client-ip",
+static FORWARDED: [HeaderName; 8] = [
+    header::FORWARDED,
+    header::VIA,
+    HeaderName::from_static("x-forwarded-for"),
+    HeaderName::from_static("x-forwarded-host"),
+    HeaderName::from_static("x-forwarded-proto"),
+    HeaderName::from_static("x-real-ip"),
+    HeaderName::from_static("cf-connecting-ip"),
+    HeaderName::from_static("true-client-ip"),
 ];
 
 /// What lets callers in. Cheap to clone.
@@ -57,7 +57,7 @@ impl Guard {
             )
         };
         let Some(header) = header else {
-            let forwarded = FORWARDED.iter().any(|name| headers.contains_key(*name));
+            let forwarded = FORWARDED.iter().any(|name| headers.contains_key(name));
             let keyless = self.loopback == Loopback::Only && !self.keys.any().await.map_err(unavailable)?;
             if keyless && !forwarded && peer.is_some_and(Peer::is_own) {
                 return Ok(Actor {

@@ -125,7 +125,8 @@ impl Keys {
         {
             return Ok(any);
         }
-        let any = match (self.store.key_list().await, known) {
+        // Boxed, as below: who is believed without a look needn't carry the room for one.
+        let any = match (Box::pin(self.store.key_list()).await, known) {
             (Ok(keys), _) => !keys.is_empty(),
             // While the database is away nobody can make a key either, and every call will be told of it by itself.
             (Err(StoreError::Unavailable(_)), Some((_, any))) => return Ok(any),
@@ -149,7 +150,7 @@ impl Keys {
         let remembered = self.seen.lock().ok().and_then(|seen| seen.get(&hash).cloned());
         let key = match remembered.filter(|seen| now.since(seen.at) < BELIEVED) {
             Some(seen) => seen.key,
-            None => self.look_up(hash, now).await?,
+            None => Box::pin(self.look_up(hash, now)).await?,
         };
         let valid = key.filter(|key| key.revoked_at.is_none() && key.expires_at.is_none_or(|at| now < at));
         Ok(valid.map(|key| Actor {

@@ -43,14 +43,14 @@ impl Listener for Doorway {
 pub struct Peer {
     address: SocketAddr,
     /// Looked up once a connection, and only where it matters.
-    user: Arc<OnceLock<Option<u32>>>,
+    own: Arc<OnceLock<bool>>,
 }
 
 impl Connected<IncomingStream<'_, Doorway>> for Peer {
     fn connect_info(stream: IncomingStream<'_, Doorway>) -> Self {
         Self {
             address: *stream.remote_addr(),
-            user: Arc::default(),
+            own: Arc::default(),
         }
     }
 }
@@ -59,8 +59,7 @@ impl Peer {
     /// Whether the connecting process belongs to the user that this process runs as. Where that can't be told, it
     /// doesn't.
     pub fn is_own(&self) -> bool {
-        let user = self.user.get_or_init(|| user_of(self.address));
-        *user == Some(own_user())
+        *self.own.get_or_init(|| user_of(self.address) == Some(own_user()))
     }
 }
 

@@ -114,6 +114,7 @@ pub(super) fn unauthenticated() -> Refusal {
     )
 }
 
+// Each method's future is small, or in a box: a request carries the room of the longest along (see `tools::call`).
 impl ServerHandler for Handler {
     fn get_info(&self) -> ServerConfig {
         let capabilities = ServerCapabilities::builder()
@@ -191,7 +192,7 @@ impl ServerHandler for Handler {
         context: RequestContext<RoleServer>,
     ) -> Result<ReadResourceResponse, ErrorData> {
         let actor = self.actor(&context)?;
-        resources::read(&self.0.control, &actor, &request.uri).await
+        Box::pin(resources::read(&self.0.control, &actor, &request.uri)).await
     }
 
     async fn get_task(
@@ -201,7 +202,7 @@ impl ServerHandler for Handler {
     ) -> Result<GetTaskResult, ErrorData> {
         let actor = self.actor(&context)?;
         let asks = executions::Asks::of(&context);
-        executions::get(&self.0.control, &actor, request.task_id, asks).await
+        Box::pin(executions::get(&self.0.control, &actor, request.task_id, asks)).await
     }
 
     async fn update_task(
@@ -210,7 +211,7 @@ impl ServerHandler for Handler {
         context: RequestContext<RoleServer>,
     ) -> Result<(), ErrorData> {
         let actor = self.actor(&context)?;
-        executions::update(&self.0.control, &actor, request).await
+        Box::pin(executions::update(&self.0.control, &actor, request)).await
     }
 
     async fn cancel_task(
@@ -219,7 +220,7 @@ impl ServerHandler for Handler {
         context: RequestContext<RoleServer>,
     ) -> Result<(), ErrorData> {
         let actor = self.actor(&context)?;
-        executions::cancel(&self.0.control, &actor, request.task_id).await
+        Box::pin(executions::cancel(&self.0.control, &actor, request.task_id)).await
     }
 
     async fn on_custom_request(

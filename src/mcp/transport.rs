@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
+use axum::body::Body;
 use axum::extract::Request;
-use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse as _, Response};
+use axum::routing::any;
 use axum::{Json, Router};
 use http::StatusCode;
 use rmcp::service::{RunningService, ServerInitializeError};
@@ -74,27 +75,27 @@ pub fn http_router<H: ServerHandler>(
         .enforce_origin_validation()
         .with_max_request_body_bytes(settings.max_body_bytes)
         .with_cancellation_token(stop);
-    let service = StreamableHttpService::new(move || Ok(handler()), Arc::new(LocalSessionManager::default()), config);
+    // Shared: axum clones what serves a route several times for each request.
+    let service = Arc::new(StreamableHttpService::new(
+        move || Ok(handler()),
+        Arc::new(LocalSessionManager::default()),
+        config,
+    ));
     let max = settings.max_body_bytes;
-    Router::new()
-        .nest_service("/mcp", service)
-        .layer(from_fn(move |request: Request, next: Next| async move {
-            let response = next.run(request).await;
-            if response.status() == StatusCode::PAYLOAD_TOO_LARGE {
-                too_large(max)
-            } else {
-                response
+    let answer = any(move |request: Request| {
+        let service = service.clone();
+        async move {
+            // Nothing of MCP is reached without an actor, not even the handshake.
+            if request.extensions().get::<Actor>().is_none() {
+                return refuse(StatusCode::UNAUTHORIZED, unauthenticated());
             }
-        }))
-        .layer(from_fn(need_actor))
-}
-
-/// Nothing of MCP is reached without an actor, not even the handshake.
-async fn need_actor(request: Request, next: Next) -> Response {
-    if request.extensions().get::<Actor>().is_none() {
-        return refuse(StatusCode::UNAUTHORIZED, unauthenticated());
-    }
-    next.run(request).await
+            match service.handle(request).await {
+                response if response.status() == StatusCode::PAYLOAD_TOO_LARGE => too_large(max),
+                response => response.map(Body::new),
+            }
+        }
+    });
+    Router::new().route("/mcp", answer.clone()).route("/mcp/", answer)
 }
 
 fn too_large(max: usize) -> Response {

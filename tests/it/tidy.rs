@@ -64,6 +64,7 @@ const THIRD_PARTY: &[(&str, &[&str])] = &[
     ("kube", &["executors"]),
     ("landlock", &["executors"]),
     ("libc", &["executors", "lifecycle"]),
+    ("mimalloc", &["main"]),
     ("nix", &["executors", "lifecycle"]),
     ("notify", &["inventory"]),
     ("object_store", &["blobs"]),

@@ -1,6 +1,9 @@
 //! What the tools for conversations share: they need gateways and nothing else of an installation, and say things in the
 //! way of `openclaw mcp serve`.
 
+use std::future::ready;
+
+use futures_util::future::BoxFuture;
 use rmcp::RoleServer;
 use rmcp::model::{CallToolResult, ContentBlock, JsonObject, Tool};
 use rmcp::service::RequestContext;
@@ -61,19 +64,19 @@ pub(super) fn visible(name: &str, actor: &Actor) -> bool {
     actor.has(Scope::Openclaw) || (name.starts_with("permissions_") && actor.has(Scope::Approve))
 }
 
-/// Does the call.
-pub(in crate::mcp) async fn call(talk: Talk<'_>) -> Called {
+/// Does the call, in a box of its own as every tool's.
+pub(in crate::mcp) fn call(talk: Talk<'_>) -> BoxFuture<'_, Called> {
     match talk.tool.name.as_ref() {
-        "attachments_fetch" => attachments_fetch::call(talk).await,
-        "conversation_get" => conversation_get::call(talk).await,
-        "conversations_list" => conversations_list::call(talk).await,
-        "events_poll" => events_poll::call(talk).await,
-        "events_wait" => events_wait::call(talk).await,
-        "messages_read" => messages_read::call(talk).await,
-        "messages_send" => messages_send::call(talk).await,
-        "permissions_list_open" => permissions_list_open::call(talk).await,
-        "permissions_respond" => permissions_respond::call(talk).await,
-        _ => Err(rmcp::ErrorData::invalid_params("tool not found", None)),
+        "attachments_fetch" => Box::pin(attachments_fetch::call(talk)),
+        "conversation_get" => Box::pin(conversation_get::call(talk)),
+        "conversations_list" => Box::pin(conversations_list::call(talk)),
+        "events_poll" => Box::pin(events_poll::call(talk)),
+        "events_wait" => Box::pin(events_wait::call(talk)),
+        "messages_read" => Box::pin(messages_read::call(talk)),
+        "messages_send" => Box::pin(messages_send::call(talk)),
+        "permissions_list_open" => Box::pin(permissions_list_open::call(talk)),
+        "permissions_respond" => Box::pin(permissions_respond::call(talk)),
+        _ => Box::pin(ready(Err(rmcp::ErrorData::invalid_params("tool not found", None)))),
     }
 }
 

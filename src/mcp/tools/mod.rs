@@ -28,6 +28,9 @@ mod start_execution;
 mod submit_task;
 mod upload_artifact;
 
+use std::future::ready;
+
+use futures_util::future::BoxFuture;
 use rmcp::model::{JsonObject, Tool, ToolAnnotations};
 use rmcp::service::RequestContext;
 use rmcp::{ErrorData, RoleServer};
@@ -120,8 +123,9 @@ pub(super) fn visible(name: &str, actor: &Actor) -> bool {
     }
 }
 
-/// Does the call.
-pub(super) async fn call(call: Call<'_>) -> Called {
+/// Does the call. Each tool's future has a box of its own: the protocol's library moves that of a request several times, and a
+/// short call would carry the room of the longest along.
+pub(super) fn call(call: Call<'_>) -> BoxFuture<'_, Called> {
     let name = call.tool.name.as_ref();
     if !visible(name, call.actor) {
         let refusal = Refusal::new(
@@ -132,29 +136,30 @@ pub(super) async fn call(call: Call<'_>) -> Called {
                 false => "ask the operator for a key with the scope tasks",
             },
         );
-        return Ok(answer::refused(&answer::own(refusal)).into());
+        let refused = answer::refused(&answer::own(refusal));
+        return Box::pin(ready(Ok(refused.into())));
     }
     if conversations::is_one(name) {
-        return conversations::call(call.into()).await;
+        return conversations::call(call.into());
     }
     match name {
-        "cancel_execution" => cancel_execution::call(call).await,
-        "get_result" => get_result::call(call).await,
-        "get_status" => get_status::call(call).await,
-        "list_targets" => list_targets::call(call).await,
-        "list_tasks" => list_tasks::call(call).await,
-        "openclaw_chat" => openclaw_chat::call(call).await,
-        "openclaw_instances" => openclaw_instances::call(call),
-        "openclaw_chat_async" => openclaw_chat_async::call(call).await,
-        "openclaw_status" => openclaw_status::call(call).await,
-        "openclaw_task_cancel" => openclaw_task_cancel::call(call).await,
-        "openclaw_task_list" => openclaw_task_list::call(call).await,
-        "openclaw_task_status" => openclaw_task_status::call(call).await,
-        "respond_to_approval" => respond_to_approval::call(call).await,
-        "start_execution" => start_execution::call(call).await,
-        "submit_task" => submit_task::call(call).await,
-        "upload_artifact" => upload_artifact::call(call).await,
-        _ => Err(ErrorData::invalid_params("tool not found", None)),
+        "cancel_execution" => Box::pin(cancel_execution::call(call)),
+        "get_result" => Box::pin(get_result::call(call)),
+        "get_status" => Box::pin(get_status::call(call)),
+        "list_targets" => Box::pin(list_targets::call(call)),
+        "list_tasks" => Box::pin(list_tasks::call(call)),
+        "openclaw_chat" => Box::pin(openclaw_chat::call(call)),
+        "openclaw_instances" => Box::pin(ready(openclaw_instances::call(call))),
+        "openclaw_chat_async" => Box::pin(openclaw_chat_async::call(call)),
+        "openclaw_status" => Box::pin(openclaw_status::call(call)),
+        "openclaw_task_cancel" => Box::pin(openclaw_task_cancel::call(call)),
+        "openclaw_task_list" => Box::pin(openclaw_task_list::call(call)),
+        "openclaw_task_status" => Box::pin(openclaw_task_status::call(call)),
+        "respond_to_approval" => Box::pin(respond_to_approval::call(call)),
+        "start_execution" => Box::pin(start_execution::call(call)),
+        "submit_task" => Box::pin(submit_task::call(call)),
+        "upload_artifact" => Box::pin(upload_artifact::call(call)),
+        _ => Box::pin(ready(Err(ErrorData::invalid_params("tool not found", None)))),
     }
 }
 

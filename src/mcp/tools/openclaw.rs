@@ -45,8 +45,9 @@ fn has(names: &Value, name: &str) -> bool {
 pub(super) fn result(answer: Answer) -> CallToolResult {
     match answer {
         Ok(value) => {
-            let text = openclaw::text_of(&value);
-            saying(text, CallToolResult::structured(value.into_inner()))
+            let mut result = CallToolResult::success(vec![ContentBlock::text(openclaw::text_of(&value))]);
+            result.structured_content = Some(value.into_inner());
+            result
         }
         Err(refusal) => refused(&refusal),
     }
@@ -54,10 +55,7 @@ pub(super) fn result(answer: Answer) -> CallToolResult {
 
 /// `Error: ` and why.
 pub(super) fn refused(refusal: &Clean<Refusal>) -> CallToolResult {
-    saying(format!("Error: {}", refusal.message), answer::refused(refusal))
-}
-
-fn saying(text: String, mut result: CallToolResult) -> CallToolResult {
-    result.content = vec![ContentBlock::text(text)];
+    let mut result = answer::refused(refusal);
+    result.content = vec![ContentBlock::text(format!("Error: {}", refusal.message))];
     result
 }
