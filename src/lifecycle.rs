@@ -7,7 +7,7 @@
 use std::future::Future;
 use std::time::Duration;
 
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -65,8 +65,16 @@ impl Lifecycle {
     /// # Errors
     /// When the operating system refuses the signal handlers.
     pub async fn run(&self) -> std::io::Result<()> {
-        let mut terminate = signal(SignalKind::terminate())?;
-        let mut interrupt = signal(SignalKind::interrupt())?;
+        self.run_with(Signals::heed()?).await;
+        Ok(())
+    }
+
+    /// The same for a program that has heeded signals before.
+    pub async fn run_with(&self, signals: Signals) {
+        let Signals {
+            mut terminate,
+            mut interrupt,
+        } = signals;
         tokio::select! {
             _ = terminate.recv() => tracing::info!("asked to stop (SIGTERM): draining"),
             _ = interrupt.recv() => tracing::info!("asked to stop (SIGINT): draining"),
@@ -83,7 +91,26 @@ impl Lifecycle {
             }
         }
         self.hard.cancel();
-        Ok(())
+    }
+}
+
+/// SIGTERM and SIGINT, which don't end the program any more from here on.
+#[derive(Debug)]
+pub struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    /// Begins to listen for them. Before a program says that it is there, so that whoever reads that may ask it to stop.
+    ///
+    /// # Errors
+    /// When the operating system refuses the signal handlers.
+    pub fn heed() -> std::io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
     }
 }
 

@@ -13,7 +13,7 @@ use crate::auth::guard::{Guard, Loopback, guard};
 use crate::auth::peer::{Doorway, Peer};
 use crate::config::Config;
 use crate::domain::Actor;
-use crate::lifecycle::Lifecycle;
+use crate::lifecycle::{Lifecycle, Signals};
 use crate::{http, mcp};
 
 /// Serves MCP over HTTP until it is asked to stop.
@@ -52,6 +52,7 @@ pub async fn over_http(home: &Home, lifecycle: &Lifecycle) -> anyhow::Result<()>
     let router: Router = mcp
         .merge(http::router(control, home.store.clone()))
         .layer(CatchPanicLayer::new());
+    let signals = Signals::heed().context("signals can't be handled")?;
     // Told on standard error in one line that scripts and tests can wait for.
     tracing::info!("listening on http://{address}/mcp");
     let stop = lifecycle.soft();
@@ -62,7 +63,8 @@ pub async fn over_http(home: &Home, lifecycle: &Lifecycle) -> anyhow::Result<()>
             tracing::error!(%error, "the HTTP server ended");
         }
     });
-    lifecycle.run().await.context("signals can't be handled")
+    lifecycle.run_with(signals).await;
+    Ok(())
 }
 
 /// Serves one MCP client over standard input and output.

@@ -6,8 +6,10 @@ use super::{exit, output};
 use crate::app::{self, Home};
 use crate::config::{Config, Environment};
 use crate::control::Control;
+use crate::control::contract::conversations::{ConversationsList, PermissionsListOpen};
 use crate::control::contract::openclaw::OpenclawStatus;
 use crate::domain::{Actor, Refusal};
+use crate::gateway::http::State;
 use crate::lifecycle::Lifecycle;
 
 /// Arguments of `doctor`.
@@ -117,17 +119,49 @@ async fn of_home(home: &Home) -> Vec<Finding> {
 
 async fn of_gateways(home: &Home, control: &Control) -> Vec<Finding> {
     let mut findings = Vec::new();
+    let operator = Actor::operator();
+    let conversations = control.conversations();
     for table in &home.config.gateway {
         let part = format!("gateway {}", table.name);
+        let instance = Some(table.name.to_string());
         let asked = OpenclawStatus {
-            instance: Some(table.name.to_string()),
+            instance: instance.clone(),
         };
-        findings.push(match control.openclaw_status(&Actor::operator(), asked).await {
+        let health = control.openclaw_status(&operator, asked).await;
+        // The one refusal after which the other connection would only say the same.
+        let is_there = !matches!(&health, Ok(health) if health["state"] == State::Unreachable.as_str());
+        findings.push(match health {
             Ok(health) => Finding {
                 ok: health["status"] == "ok",
                 message: health["message"].as_str().unwrap_or_default().to_owned(),
-                part,
+                part: part.clone(),
             },
+            Err(refusal) => Finding::bad(&part, text(&refusal)),
+        });
+        if !is_there {
+            continue;
+        }
+        let part = format!("{part}, WebSocket");
+        let asked = ConversationsList {
+            instance: instance.clone(),
+            limit: Some(1),
+            ..ConversationsList::default()
+        };
+        let listed = conversations.list(&operator, asked).await;
+        let listed = match listed {
+            // What was asked for in the configuration and is not granted is found out now, not when an agent waits.
+            Ok(_) if table.admin => {
+                let asked = PermissionsListOpen {
+                    instance,
+                    ..PermissionsListOpen::default()
+                };
+                conversations.open_approvals(&operator, asked).await
+            }
+            listed => listed,
+        };
+        findings.push(match listed {
+            Ok(_) if table.admin => Finding::good(&part, "conversations and approvals can be read"),
+            Ok(_) => Finding::good(&part, "conversations can be read"),
             Err(refusal) => Finding::bad(&part, text(&refusal)),
         });
     }

@@ -22,6 +22,7 @@ on_both_servers!(
     killed_servers_ask_nothing_twice_and_lose_no_reply,
     a_task_goes_to_an_agent,
     an_agent_that_was_asked_first_waits_for_a_person,
+    the_doctor_looks_at_both_ways_to_a_gateway,
 );
 
 const TARGET: &str = r#"
@@ -541,4 +542,25 @@ async fn an_agent_that_was_asked_first_waits_for_a_person(place: &mut Place) {
     .await
     .expect("it is ended at the gateway");
     server.stop().await;
+}
+
+async fn the_doctor_looks_at_both_ways_to_a_gateway(place: &mut Place) {
+    let agents = agents().await;
+    serve(place, &agents, 3).await.stop().await;
+    std::fs::write(place.folder().join("token"), "another").expect("written");
+    let told = place.command_unseen(&["doctor"]).await;
+    assert_eq!(told.status.code(), Some(3), "{told:?}");
+    let told = String::from_utf8(told.stdout).expect("UTF-8");
+    for part in ["FAIL gateway lab: ", "FAIL gateway lab, WebSocket: "] {
+        let line = told.lines().find(|line| line.starts_with(part)).expect(&told);
+        assert!(line.contains("token"), "{told}");
+    }
+    let nobody = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = nobody.local_addr().expect("an address");
+    drop(nobody);
+    place.configure(&format!("[[gateway]]\nname = \"lab\"\nurl = \"http://{address}\"\n"));
+    let told = place.command_unseen(&["doctor"]).await;
+    let told = String::from_utf8(told.stdout).expect("UTF-8");
+    assert!(told.contains("FAIL gateway lab: "), "{told}");
+    assert!(!told.contains("WebSocket"), "who isn't there is told once: {told}");
 }

@@ -61,6 +61,22 @@ fn fresh(name: &str) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_doctor_finds_a_real_gateway_well_in_both_ways() {
+    let Some(one) = one() else { return };
+    let place = Place::on_sqlite();
+    serve(&place, &[&one], 1).await.stop().await;
+    let told = place.command_unseen(&["doctor"]).await;
+    let told = String::from_utf8(told.stdout).expect("UTF-8");
+    for part in [
+        "ok   gateway one: ",
+        "ok   gateway one, WebSocket: conversations and approvals",
+    ] {
+        assert!(told.contains(part), "no {part} in {told}");
+    }
+    place.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_gateway_that_dies_among_fifty_chats_costs_no_truth_and_asks_nothing_twice() {
     const CHATS: usize = 50;
     let (Some(one), Some(two)) = (one(), two().await) else {
