@@ -167,6 +167,20 @@ impl Client {
 }
 
 #[tokio::test]
+async fn a_call_that_cannot_be_read_is_told_from_a_method_that_there_is_not() {
+    let board = Board::start().await;
+    let mut client = Client::of(&board, &[]).await;
+    for (method, params, code) in [
+        ("tools/call", json!({"name": 7}), -32602),
+        ("tools/call", json!({"name": "messages_read", "arguments": []}), -32602),
+        ("tools/cull", json!({"name": "messages_read"}), -32601),
+    ] {
+        let answer = client.ask(method, params).await;
+        assert_eq!(answer["error"]["code"], code, "{answer}");
+    }
+}
+
+#[tokio::test]
 async fn the_bridge_is_the_tools_for_conversations_alone() {
     let board = Board::start().await;
     board.on_it().sessions = vec![row(HERE, "telegram:1")];
