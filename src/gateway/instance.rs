@@ -19,7 +19,7 @@ pub struct Instance {
     pub address: Address,
     /// What proves to it that clawhand may ask.
     pub credential: Option<Credential>,
-    /// The agent that answers when nobody names one: `openclaw` or `openclaw/<agent>`.
+    /// The agent that answers when nobody names one: `openclaw`, `openclaw/<agent>` or `agent:<agent>`.
     pub model: String,
     /// How long it may say nothing.
     pub idle_timeout: Duration,
@@ -56,6 +56,17 @@ impl Instance {
             show_url: false,
             fingerprint: None,
         }
+    }
+
+    /// The agent that [`Instance::model`] names, in any of the forms that a gateway takes; none for its default.
+    pub fn agent(&self) -> Option<&str> {
+        let model = self.model.trim();
+        let named = |prefix: &str| {
+            let (head, agent) = model.split_at_checked(prefix.len())?;
+            head.eq_ignore_ascii_case(prefix).then_some(agent)
+        };
+        let agent = named("openclaw/").or(named("openclaw:")).or(named("agent:"))?;
+        Some(agent).filter(|agent| !agent.is_empty() && !agent.eq_ignore_ascii_case("default"))
     }
 
     /// What tells where it is. A name without a dot is left out: it is a word that replies use.
@@ -284,6 +295,25 @@ mod tests {
         }
         for bad in ["", "-a", "_a", "a b", "a.b", "é", &"x".repeat(65)] {
             assert!(Name::parse(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn the_agent_is_read_as_a_gateway_reads_it() {
+        let address = Address::parse("http://gw.example").expect("an address");
+        let mut instance = Instance::new(Name::parse("a").expect("a name"), address);
+        for (model, agent) in [
+            ("openclaw", None),
+            ("openclaw/default", None),
+            ("OpenClaw/Default", None),
+            ("openclaw/", None),
+            ("openclaw/main", Some("main")),
+            (" openclaw:help-desk ", Some("help-desk")),
+            ("agent:main", Some("main")),
+            ("é", None),
+        ] {
+            instance.model = model.to_owned();
+            assert_eq!(instance.agent(), agent, "{model}");
         }
     }
 

@@ -233,7 +233,14 @@ impl Way<'_> {
                 ..ExitReport::default()
             })
         };
+        let max_reply = self.gateway.instance().max_reply;
         let why = match (watched, stop) {
+            (Watched::Over(Verdict::Replied { text, .. }), _) if text.len() as u64 > max_reply => {
+                format!(
+                    "the reply has {} bytes, and max_reply of this gateway is {max_reply}",
+                    text.len()
+                )
+            }
             // Also when it was to be ended: it had replied before that.
             (Watched::Over(Verdict::Replied { text, run }), _) => {
                 self.keep(&text, &run).await;

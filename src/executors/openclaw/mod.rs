@@ -37,6 +37,7 @@ use super::local::{blocking, failed};
 use crate::domain::plan::Call;
 use crate::domain::target::{Conversation, OpenclawBlock};
 use crate::domain::{AttemptId, Clock, Decision, ExecutionId, Facts};
+use crate::gateway::http::session_key;
 use crate::gateway::{Gateway, GatewayError, Gateways};
 use notes::{CALL, CallNote};
 use questions::Asked;
@@ -156,14 +157,14 @@ impl OpenclawExecutor {
         let asked = call.parameters.get("session_id").and_then(Value::as_str);
         let own = || format!("clawhand-{attempt}");
         let key = match (&self.block.session, asked) {
-            (_, Some(asked)) => asked.to_owned(),
+            (_, Some(asked)) => session_key(asked).into_owned(),
             (Conversation::Shared(key), None) => key.clone(),
             (Conversation::Own, None) => own(),
         };
-        let of_instance = self.gateway().ok().and_then(|gateway| {
-            let model = gateway.instance().model.as_str();
-            model.strip_prefix("openclaw/").map(str::to_owned)
-        });
+        let of_instance = self
+            .gateway()
+            .ok()
+            .and_then(|gateway| gateway.instance().agent().map(str::to_owned));
         let agent = self.block.agent.clone().or(of_instance);
         match agent.filter(|agent| agent != "default" && !key.starts_with("agent:")) {
             Some(agent) => format!("agent:{agent}:{key}"),

@@ -10,6 +10,7 @@ mod media;
 mod reply;
 mod status;
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
@@ -188,6 +189,15 @@ impl Chat {
 fn header_of(session: &str) -> Option<HeaderValue> {
     let bytes: Option<Vec<u8>> = session.chars().map(|c| u8::try_from(c).ok()).collect();
     HeaderValue::from_bytes(&bytes?).ok()
+}
+
+/// The key that a gateway gives the session of a chat over HTTP: what is sent in the header is the key itself, and one in the body
+/// is the key of a user.
+pub fn session_key(session: &str) -> Cow<'_, str> {
+    match header_of(session) {
+        Some(_) => Cow::Borrowed(session),
+        None => Cow::Owned(format!("openai-user:{session}")),
+    }
 }
 
 fn body_of(instance: &Instance, ask: &Ask<'_>) -> Value {

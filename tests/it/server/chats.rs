@@ -19,6 +19,7 @@ on_both_servers!(
     tasks_are_of_their_owner_not_of_a_connection,
     what_is_no_chat_is_refused,
     a_chat_that_fails_says_why,
+    a_reply_that_is_too_long_is_none,
     killed_servers_ask_nothing_twice_and_lose_no_reply,
     a_task_goes_to_an_agent,
     an_agent_that_was_asked_first_waits_for_a_person,
@@ -396,6 +397,31 @@ async fn a_chat_that_fails_says_why(place: &mut Place) {
             (&json!("failed"), &json!("failed"), &Value::Null)
         );
         assert!(text(&failed, "/error").contains(said), "{failed}");
+    }
+    server.stop().await;
+}
+
+async fn a_reply_that_is_too_long_is_none(place: &mut Place) {
+    let agents = agents().await;
+    serve(place, &agents, 3).await.stop().await;
+    let path = place.folder().join("clawhand.toml");
+    let tables = std::fs::read_to_string(&path).expect("there");
+    let tables = tables.replace("max_concurrent", "max_reply = \"1KiB\"\nmax_concurrent");
+    std::fs::write(&path, tables).expect("written");
+    let server = place.serve().await;
+    let caller = server.caller();
+    for (length, status) in [(900, "completed"), (1100, "failed")] {
+        let message = "x".repeat(length);
+        let task = queued(&caller, json!({ "message": message })).await;
+        let end = ended(&caller, &task).await;
+        assert_eq!(end["status"], status, "{end}");
+        match status {
+            "failed" => assert!(
+                text(&end, "/error").contains("max_reply of this gateway is 1024"),
+                "{end}"
+            ),
+            _ => assert!(text(&end, "/result").contains(&message), "{end}"),
+        }
     }
     server.stop().await;
 }

@@ -77,6 +77,28 @@ async fn the_doctor_finds_a_real_gateway_well_in_both_ways() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_chat_in_the_background_goes_on_with_the_conversation() {
+    let Some(one) = one() else { return };
+    let place = Place::on_sqlite();
+    let server = serve(&place, &[&one], 3).await;
+    let caller = server.caller();
+    for session in ["plain", "Gespräch", "東京"].map(fresh) {
+        let [first, second] = ["first", "second"].map(fresh);
+        let ask = |said: &str| json!({ "message": script(&json!({ "say": said })), "session_id": session });
+        caller.ok("openclaw_chat", ask(&first)).await;
+        let task = queued(&caller, ask(&second)).await;
+        assert_eq!(text(&ended(&caller, &task).await, "/result"), second);
+        let known = async |said: &str| one.run(said, "answered").await["messages"].as_u64().expect("a count");
+        let (before, after) = (known(&first).await, known(&second).await);
+        assert!(
+            after > before,
+            "{session}: the model was told {before} messages, then {after}"
+        );
+    }
+    end(place, server).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_gateway_that_dies_among_fifty_chats_costs_no_truth_and_asks_nothing_twice() {
     const CHATS: usize = 50;
     let (Some(one), Some(two)) = (one(), two().await) else {

@@ -237,15 +237,26 @@ async fn a_cursor_of_another_run_is_told_from_this_ones() {
 #[tokio::test]
 async fn waiting_can_be_cancelled() {
     let lab = Lab::new().await;
+    let begin = following(&lab.open().await).await;
     let mut client = Piped::to(&lab.control, caller(&[Scope::Openclaw])).await;
     let call = |id: u64, arguments: Value| json!({"jsonrpc": "2.0", "id": id, "method": "tools/call", "params": {"name": "events_wait", "arguments": arguments}});
-    client.send(call(1, json!({"timeout_ms": 300_000}))).await;
+    let long = json!({"timeout_ms": 300_000, "after_cursor": begin});
+    client.send(call(1, long.clone())).await;
+    client.send(call(2, long)).await;
     client.cancel(1).await;
-    client.send(call(2, json!({"timeout_ms": 1}))).await;
     let mut answered = Vec::new();
-    while !answered.contains(&json!(2)) {
-        let message = soon(client.next()).await;
-        assert!(message["id"] != 1 || message["error"].is_object(), "{message}");
-        answered.push(message["id"].clone());
-    }
+    // The server reads in turn: it knows of the cancel when it answers this.
+    client.send(call(3, json!({"timeout_ms": 1}))).await;
+    let mut until = async |client: &mut Piped, id: u64| {
+        while !answered.contains(&json!(id)) {
+            answered.push(soon(client.next()).await["id"].clone());
+        }
+    };
+    until(&mut client, 3).await;
+    // What it would have waited for; whoever waits on is told.
+    lab.lab.event("session.message", told(HERE, "m1", "x"));
+    until(&mut client, 2).await;
+    client.send(call(4, json!({"timeout_ms": 1}))).await;
+    until(&mut client, 4).await;
+    assert!(!answered.contains(&json!(1)), "{answered:?}");
 }
