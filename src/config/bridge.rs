@@ -189,6 +189,44 @@ mod tests {
     }
 
     #[test]
+    fn every_way_to_say_a_credential_is_read() {
+        let nothing = GatewayOptions::default();
+        for (name, seen) in [
+            ("OPENCLAW_GATEWAY_TOKEN", "token at Env(\"OPENCLAW_GATEWAY_TOKEN\")"),
+            ("OPENCLAW_GATEWAY_TOKEN_FILE", "token at File(\"/secret\")"),
+            (
+                "OPENCLAW_GATEWAY_PASSWORD",
+                "password at Env(\"OPENCLAW_GATEWAY_PASSWORD\")",
+            ),
+            ("OPENCLAW_GATEWAY_PASSWORD_FILE", "password at File(\"/secret\")"),
+        ] {
+            let config = load(&[(name, "/secret")], &nothing).expect(name);
+            assert_eq!(shown(&config), [format!("http://127.0.0.1:18789 {seen}")]);
+        }
+        for (credential, seen) in [
+            (GivenCredential::Token("/secret".into()), "token /secret"),
+            (
+                GivenCredential::TokenFile("/secret".into()),
+                "token at File(\"/secret\")",
+            ),
+            (GivenCredential::Password("/secret".into()), "password /secret"),
+            (
+                GivenCredential::PasswordFile("/secret".into()),
+                "password at File(\"/secret\")",
+            ),
+        ] {
+            let options = GatewayOptions {
+                credential: Some(credential),
+                ..GatewayOptions::default()
+            };
+            let config = load(&[("OPENCLAW_GATEWAY_TOKEN", "another")], &options).expect("loads");
+            assert_eq!(shown(&config), [format!("http://127.0.0.1:18789 {seen}")]);
+        }
+        let both = [("OPENCLAW_GATEWAY_TOKEN", "a"), ("OPENCLAW_GATEWAY_PASSWORD", "b")];
+        load(&both, &nothing).expect_err("two credentials");
+    }
+
+    #[test]
     fn what_makes_no_sense_is_refused() {
         for (options, words) in [
             (

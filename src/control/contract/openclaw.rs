@@ -174,7 +174,7 @@ pub struct OpenclawTask {
     /// When the last of them did, or when it was begun.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_activity_at: Option<String>,
-    /// What it waits for while it is pending.
+    /// What it waits for while it is pending, or which question of its agent waits for a person.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub waits: Option<String>,
     /// What OpenClaw replied.

@@ -15,7 +15,7 @@ use crate::domain::queue::Place;
 use crate::domain::target::OpenclawBlock;
 use crate::domain::task::{Constraints, TaskSpec};
 use crate::domain::{
-    Actor, Code, Digest, Execution, ExecutionId, ExecutionState, Refusal, Scope, Task, TaskId, UnixMs,
+    Actor, ApprovalState, Code, Digest, Execution, ExecutionId, ExecutionState, Refusal, Scope, Task, TaskId, UnixMs,
 };
 use crate::store::{Chat, ChatFilter, ExecutionInsert, NewExecution, TaskInsert, Topic};
 
@@ -311,6 +311,12 @@ impl Control {
     }
 
     async fn waits(&self, chat: &Chat) -> Result<Option<String>, Refusal> {
+        if chat.state == ExecutionState::Running {
+            let view = self.store().execution_view(chat.id).await?;
+            let asked = view.and_then(|view| view.approval);
+            let open = asked.filter(|approval| approval.state == ApprovalState::Open);
+            return Ok(open.map(|approval| format!("a person has to answer {}: {}", approval.id, approval.question)));
+        }
         if chat.state != ExecutionState::Queued {
             return Ok(None);
         }

@@ -5,7 +5,7 @@ use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
 use super::caller::{Caller, text};
-use super::chats::{agents, serve};
+use super::chats::{agents, ended, execution, queued, serve, status};
 use super::keys::key;
 use super::on_both_servers;
 use super::place::{Place, Server};
@@ -17,6 +17,7 @@ on_both_servers!(
     an_answer_given_to_a_dead_server_arrives_once,
     what_is_answered_at_the_gateway_is_closed_here,
     a_cancelled_run_asks_no_more,
+    what_is_asked_in_a_chat_is_answered_by_a_person_too,
 );
 
 /// A run that asks, by a key for tasks, with its execution and a person who may answer.
@@ -165,4 +166,26 @@ async fn a_cancelled_run_asks_no_more(place: &mut Place) {
     assert_eq!(run.approval().await["state"], "withdrawn");
     run.too_late(&approval, "allow_once").await;
     run.server.stop().await;
+}
+
+async fn what_is_asked_in_a_chat_is_answered_by_a_person_too(place: &mut Place) {
+    let agents = agents().await;
+    let server = serve(place, &agents, 3).await;
+    let (_, model) = key(place, &["--scope", "openclaw", "--scope", "tasks"]).await;
+    let caller = server.caller().with_key(&model);
+    let task = queued(&caller, json!({ "message": "ask me" })).await;
+    caller.until_logged(&execution(&task), "[the agent asks: ").await;
+    let approval = caller.status(&execution(&task)).await["approval"].clone();
+    let seen = status(&caller, &task).await;
+    let waits = text(&seen, "/waits");
+    assert!(
+        waits.contains(&text(&approval, "/id")) && waits.contains("rm -rf build"),
+        "{seen}"
+    );
+    place.ok(&["approvals", "allow", &text(&approval, "/id")]).await;
+    let end = ended(&caller, &task).await;
+    assert_eq!(end["status"], "completed", "{end}");
+    assert!(text(&end, "/result").contains("told allow-once"), "{end}");
+    assert!(end.get("waits").is_none(), "{end}");
+    server.stop().await;
 }
