@@ -69,6 +69,9 @@ pub struct OpenclawHealth {
     pub instance: String,
     /// ready, not_ready, wrong_token, endpoint_disabled, refused or unreachable.
     pub state: String,
+    /// The version of OpenClaw, where the gateway's WebSocket tells it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
     /// What of the gateway is not ready.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub failing: Vec<String>,

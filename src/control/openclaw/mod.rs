@@ -4,6 +4,8 @@ pub(super) mod bounds;
 pub(super) mod refuse;
 pub(super) mod tasks;
 
+use std::time::Duration;
+
 use serde_json::Value;
 use tokio::sync::watch;
 
@@ -14,7 +16,10 @@ use super::{Answer, Control, require};
 use crate::domain::{Actor, Refusal, Scope};
 use crate::gateway::Gateway;
 use crate::gateway::http::{Ask, State};
+use crate::gateway::socket;
 
+/// How long a gateway may take to say which version it is.
+const VERSION: Duration = Duration::from_secs(2);
 /// What callers read in place of a URL.
 const HIDDEN: &str = "[private]";
 
@@ -74,15 +79,16 @@ impl Control {
         require(actor, Scope::Openclaw)?;
         let gateway = self.gateway(arguments.instance.as_deref())?;
         let status = gateway.status().await;
-        let word = match status.state {
-            State::Ready => "ok",
-            _ => "error",
+        let (word, version) = match status.state {
+            State::Ready => ("ok", version_of(gateway).await),
+            _ => ("error", None),
         };
         Ok(OpenclawHealth {
             status: word.to_owned(),
             message: status.message,
             instance: gateway.instance().name.to_string(),
             state: status.state.as_str().to_owned(),
+            version,
             failing: status.failing,
             uptime_ms: status.uptime_ms,
             models: status.models,
@@ -124,6 +130,17 @@ impl Control {
     /// A field of the wrong kind, or none where one must be: told as every other refusal of these tools.
     pub fn openclaw_field(&self, field: &str) -> crate::redact::Clean<Refusal> {
         self.rules().refusal(bounds::no_text(field))
+    }
+}
+
+/// As its other door says. That one may be shut: then nothing is said of it here, and the tools that need it say why.
+async fn version_of(gateway: &Gateway) -> Option<String> {
+    let socket = gateway.socket();
+    let mut states = socket.watch();
+    let is_shut = states.wait_for(|state| matches!(state, socket::State::Failed(_) | socket::State::Closed));
+    tokio::select! {
+        hello = socket.hello(VERSION) => hello.ok().map(|hello| hello.server.version.clone()),
+        _ = is_shut => None,
     }
 }
 

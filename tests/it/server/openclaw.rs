@@ -61,10 +61,14 @@ fn fresh(name: &str) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_doctor_finds_a_real_gateway_well_in_both_ways() {
+async fn a_real_gateway_is_well_in_both_ways_and_says_its_version() {
     let Some(one) = one() else { return };
     let place = Place::on_sqlite();
-    serve(&place, &[&one], 1).await.stop().await;
+    let server = serve(&place, &[&one], 1).await;
+    let health = server.caller().ok("openclaw_status", json!({})).await;
+    assert_eq!(health["state"], "ready", "{health}");
+    assert!(text(&health, "/version").starts_with("20"), "{health}");
+    server.stop().await;
     let told = place.command_unseen(&["doctor"]).await;
     let told = String::from_utf8(told.stdout).expect("UTF-8");
     for part in [
