@@ -311,18 +311,20 @@ impl Control {
     }
 
     async fn waits(&self, chat: &Chat) -> Result<Option<String>, Refusal> {
-        if chat.state == ExecutionState::Running {
-            let view = self.store().execution_view(chat.id).await?;
-            let asked = view.and_then(|view| view.approval);
-            let open = asked.filter(|approval| approval.state == ApprovalState::Open);
-            return Ok(open.map(|approval| format!("a person has to answer {}: {}", approval.id, approval.question)));
-        }
-        if chat.state != ExecutionState::Queued {
-            return Ok(None);
-        }
-        let at_once = self.0.rooms.inventory.snapshot().at_once(self.0.settings.per_owner);
-        let place = self.store().queue_place(chat.id, &at_once).await?;
-        Ok(place.map(Place::words))
+        Ok(match chat.state {
+            ExecutionState::Queued => {
+                let at_once = self.0.rooms.inventory.snapshot().at_once(self.0.settings.per_owner);
+                let place = self.store().queue_place(chat.id, &at_once).await?;
+                place.map(Place::words)
+            }
+            ExecutionState::Running => {
+                let view = self.store().execution_view(chat.id).await?;
+                let asked = view.and_then(|view| view.approval);
+                let open = asked.filter(|approval| approval.state == ApprovalState::Open);
+                open.map(|approval| format!("a person has to answer {}: {}", approval.id, approval.question))
+            }
+            _ => None,
+        })
     }
 }
 

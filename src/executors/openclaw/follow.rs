@@ -235,19 +235,20 @@ impl Way<'_> {
         };
         let max_reply = self.gateway.instance().max_reply;
         let why = match (watched, stop) {
-            (Watched::Over(Verdict::Replied { text, .. }), _) if text.len() as u64 > max_reply => {
-                format!(
-                    "the reply has {} bytes, and max_reply of this gateway is {max_reply}",
-                    text.len()
-                )
-            }
             // Also when it was to be ended: it had replied before that.
             (Watched::Over(Verdict::Replied { text, run }), _) => {
-                self.keep(&text, &run).await;
-                return End::Ended(ExitReport {
-                    exit_code: Some(0),
-                    ..ExitReport::default()
-                });
+                let is_short = text.len() as u64 <= max_reply;
+                self.keep(if is_short { &text } else { "" }, &run).await;
+                if is_short {
+                    return End::Ended(ExitReport {
+                        exit_code: Some(0),
+                        ..ExitReport::default()
+                    });
+                }
+                format!(
+                    "the reply has {} bytes, and max_reply of this gateway is {max_reply}; its session there has it whole",
+                    text.len()
+                )
             }
             (Watched::Lost(why), _) => {
                 self.report.line(&format!("[{why}]"));

@@ -25,7 +25,7 @@ const LIMIT: Duration = Duration::from_secs(60);
 const NAME_MAX: usize = 200;
 
 impl Way<'_> {
-    /// Keeps the reply. A file that can't be had is told in the log; the reply counts all the same.
+    /// Keeps the reply, or its files alone if the text is empty. A file that can't be had is told in the log; the reply counts all the same.
     pub(super) async fn keep(&mut self, text: &str, run: &str) {
         if !text.is_empty() {
             self.report.says(text);

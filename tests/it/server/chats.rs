@@ -53,6 +53,12 @@ pub(super) async fn agents() -> Agents {
         if message.contains("ask me") {
             return vec![say("begun\n"), Act::Ask("rm -rf build")];
         }
+        if message.contains("too much") {
+            return vec![
+                say(&"x".repeat(2000)),
+                Act::File("table.csv", b"a,b\n1,2 and more\n".to_vec()),
+            ];
+        }
         if message.contains("give") {
             return vec![
                 say("see the file"),
@@ -423,6 +429,16 @@ async fn a_reply_that_is_too_long_is_none(place: &mut Place) {
             _ => assert!(text(&end, "/result").contains(&message), "{end}"),
         }
     }
+    let task = queued(&caller, json!({ "message": "say too much" })).await;
+    let (_, result) = caller.followed(&execution(&task)).await;
+    assert_eq!(result["state"], "failed", "{result}");
+    let names: Vec<_> = result["artifacts"]
+        .as_array()
+        .expect("a list")
+        .iter()
+        .map(|one| &one["name"])
+        .collect();
+    assert_eq!(names, ["files/table.csv"], "what came along is kept: {result}");
     server.stop().await;
 }
 
