@@ -22,6 +22,9 @@ use tokio::net::TcpListener;
 use tokio::sync::Mutex;
 use tokio::task::JoinSet;
 
+/// What the call of a chat has in it.
+const CHAT: &[u8] = b"openclaw_chat";
+
 /// A tool that always answers the same.
 #[derive(Clone)]
 struct Constant(Arc<Value>);
@@ -59,6 +62,27 @@ pub fn echo() -> Router {
     Router::new().route("/mcp", post(|body: Bytes| async move { body }))
 }
 
+/// The floor under the tools of OpenClaw: axum with a body there and back, and for a chat a question to the gateway before.
+pub fn relay(gateway: SocketAddr) -> Router {
+    // No certificate is looked at, but the library wants to know who would do it.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let client = reqwest::Client::new();
+    let ask = json!({"model": "openclaw", "stream": true, "messages": [{"role": "user", "content": "hello"}]});
+    let ask = Arc::new((format!("http://{gateway}/v1/chat/completions"), ask));
+    Router::new().route(
+        "/mcp",
+        post(move |body: Bytes| async move {
+            let is_chat = body.windows(CHAT.len()).any(|part| part == CHAT);
+            if is_chat {
+                let answer = client.post(&ask.0).json(&ask.1).send().await;
+                let mut answer = answer.expect("the gateway answers");
+                while answer.chunk().await.expect("the gateway goes on").is_some() {}
+            }
+            body
+        }),
+    )
+}
+
 /// Serves on a loopback port until the set is dropped.
 pub async fn serve(router: Router, servers: &mut JoinSet<std::io::Result<()>>) -> anyhow::Result<SocketAddr> {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
@@ -67,10 +91,10 @@ pub async fn serve(router: Router, servers: &mut JoinSet<std::io::Result<()>>) -
     Ok(address)
 }
 
-/// The bare server as a process of its own. Says where it listens in the words of clawhand; ends when it is ended.
-pub async fn serve_alone() -> anyhow::Result<()> {
+/// A bare server as a process of its own. Says where it listens in the words of clawhand; ends when it is ended.
+pub async fn serve_alone(router: Router) -> anyhow::Result<()> {
     let mut servers = JoinSet::new();
-    let address = serve(transport(json!({"targets": []})), &mut servers).await?;
+    let address = serve(router, &mut servers).await?;
     eprintln!("listening on http://{address}/mcp");
     match servers.join_next().await {
         Some(ended) => Ok(ended??),

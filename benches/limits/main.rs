@@ -37,12 +37,17 @@ mod wire;
 
 use std::process::ExitCode;
 
+use anyhow::Context as _;
 use clawhand::config::Environment;
+use serde_json::json;
 
 use crate::cluster::Cluster;
 
 /// Lets this program be the bare server whose start and memory are compared with clawhand's.
 const BARE_SERVER: &str = "bare-server";
+
+/// Lets it be the floor under the tools of OpenClaw; the gateway's address comes after it.
+const BARE_RELAY: &str = "bare-relay";
 
 /// Lets it be a gateway that answers at once.
 const INSTANT_GATEWAY: &str = "instant-gateway";
@@ -62,7 +67,11 @@ fn run() -> anyhow::Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).filter(|a| !a.starts_with("--")).collect();
     let runtime = || tokio::runtime::Builder::new_multi_thread().enable_all().build();
     if arguments.iter().any(|argument| argument == BARE_SERVER) {
-        return runtime()?.block_on(bare::serve_alone());
+        return runtime()?.block_on(async { bare::serve_alone(bare::transport(json!({"targets": []}))).await });
+    }
+    if let Some(at) = arguments.iter().position(|argument| argument == BARE_RELAY) {
+        let gateway = arguments.get(at + 1).context("the gateway's address")?.parse()?;
+        return runtime()?.block_on(bare::serve_alone(bare::relay(gateway)));
     }
     if arguments.iter().any(|argument| argument == INSTANT_GATEWAY) {
         return runtime()?.block_on(openclaw::instant_gateway());

@@ -23,7 +23,7 @@ use crate::rounds::{Rounds, median, turns};
 use crate::site::Folders;
 use crate::table::{Goal, Line, Table};
 use crate::wire::{self, Before, LEGACY};
-use crate::{INSTANT_GATEWAY, bare};
+use crate::{BARE_RELAY, INSTANT_GATEWAY, bare};
 
 const PEER: &str = "openclaw-mcp 1.7.0";
 const ROUNDS: usize = 7;
@@ -97,7 +97,10 @@ async fn calls(folders: &Folders, peer: &Peer<'_>) -> anyhow::Result<()> {
     ]);
     let theirs = Server::start(&mut command)?;
     // What the library of the protocol costs with a tool that does nothing.
-    let bare = Server::bare(folders)?;
+    let library = Server::bare(folders)?;
+    // What costs a server that does nothing but talk to its client, and to the gateway.
+    let mut floor = apart(std::env::current_exe()?, folders.path());
+    let floor = Server::start(floor.args([BARE_RELAY, &peer.gateway.to_string()]))?;
     let mut table = Table::beside(
         "OpenClaw tools over HTTP, in front of a gateway that answers at once",
         PEER,
@@ -112,20 +115,23 @@ async fn calls(folders: &Folders, peer: &Peer<'_>) -> anyhow::Result<()> {
         let asked = [
             (Before::Nothing, ours.address),
             (Before::Session, theirs.address),
-            (Before::Nothing, bare.address),
+            (Before::Nothing, library.address),
+            (Before::Nothing, floor.address),
         ];
         for clients in CLIENTS {
-            let mut rounds: [Rounds; 3] = Default::default();
+            let mut rounds: [Rounds; 4] = Default::default();
             for round in 0..ROUNDS {
                 for kind in turns(asked.len(), round) {
                     let (before, address) = asked[kind];
                     rounds[kind].add(wire::load_after(before, address, request.clone(), clients, SPAN).await?);
                 }
             }
-            let [ours, theirs, bare] = &rounds;
+            let [ours, theirs, library, floor] = &rounds;
             add_lines(&mut table, &format!("{tool}, {clients} at once"), (ours, theirs), GOALS);
-            let floor = format!("(bare rmcp beside it, {clients} at once)");
-            add_lines(&mut table, &floor, (bare, theirs), [Goal::None; 2]);
+            for (what, bare) in [("rmcp", library), ("axum and reqwest", floor)] {
+                let what = format!("(bare {what} beside it, {clients} at once)");
+                add_lines(&mut table, &what, (bare, theirs), [Goal::None; 2]);
+            }
         }
     }
     for (what, field) in [

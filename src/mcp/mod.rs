@@ -11,6 +11,7 @@
 mod answer;
 mod arguments;
 pub mod bridge;
+mod direct;
 mod executions;
 mod handler;
 mod resources;

@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
-use axum::body::Body;
+use axum::body::{Body, to_bytes};
 use axum::extract::Request;
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::any;
 use axum::{Json, Router};
 use http::StatusCode;
+use rmcp::model::ErrorCode;
 use rmcp::service::{RunningService, ServerInitializeError};
 use rmcp::transport::streamable_http_server::session::local::LocalSessionManager;
 use rmcp::transport::{IntoTransport, StreamableHttpServerConfig, StreamableHttpService};
@@ -18,12 +19,16 @@ use tokio_util::sync::CancellationToken;
 
 use super::answer;
 use super::bridge::Bridge;
+use super::direct::Direct;
 use super::handler::{Caller, Handler, unauthenticated};
 use crate::control::Control;
 use crate::domain::{Actor, Code, Refusal};
 
 /// What a file in one call may have, before base64.
 const CONTENT: usize = 4 * 1024 * 1024;
+
+/// What is read of the library's reason to refuse a body.
+const REASON: usize = 4096;
 
 /// How MCP over HTTP is served.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
@@ -58,15 +63,11 @@ pub fn routes(settings: &HttpSettings, control: Control, stop: CancellationToken
     let handler = Handler::new(control, Caller::OfRequest);
     #[cfg(feature = "conformance")]
     let handler = super::conformance::Fixtures::beside(handler);
-    http_router(settings, stop, move || handler.clone())
+    http_router(settings, stop, handler)
 }
 
-/// The route `/mcp` with a handler of its own for each request.
-pub fn http_router<H: ServerHandler>(
-    settings: &HttpSettings,
-    stop: CancellationToken,
-    handler: impl Fn() -> H + Send + Sync + 'static,
-) -> Router {
+/// The route `/mcp` with a handler of which each request gets a clone.
+pub fn http_router<H: ServerHandler + Clone>(settings: &HttpSettings, stop: CancellationToken, handler: H) -> Router {
     let config = StreamableHttpServerConfig::default()
         .with_legacy_session_mode(settings.legacy_sessions)
         .with_json_response(true)
@@ -74,24 +75,36 @@ pub fn http_router<H: ServerHandler>(
         .with_allowed_origins(settings.allowed_origins.clone())
         .enforce_origin_validation()
         .with_max_request_body_bytes(settings.max_body_bytes)
-        .with_cancellation_token(stop);
+        .with_cancellation_token(stop.clone());
+    // In a session the calls belong to it.
+    let direct = (!settings.legacy_sessions).then(|| Direct::new(handler.clone(), settings, stop));
+    let direct = Arc::new(direct);
     // Shared: axum clones what serves a route several times for each request.
     let service = Arc::new(StreamableHttpService::new(
-        move || Ok(handler()),
+        move || Ok(handler.clone()),
         Arc::new(LocalSessionManager::default()),
         config,
     ));
     let max = settings.max_body_bytes;
     let answer = any(move |request: Request| {
-        let service = service.clone();
+        let (direct, service) = (direct.clone(), service.clone());
         async move {
             // Nothing of MCP is reached without an actor, not even the handshake.
             if request.extensions().get::<Actor>().is_none() {
-                return refuse(StatusCode::UNAUTHORIZED, unauthenticated());
+                return refuse(StatusCode::UNAUTHORIZED, ErrorCode::INVALID_REQUEST, unauthenticated());
             }
-            match service.handle(request).await {
-                response if response.status() == StatusCode::PAYLOAD_TOO_LARGE => too_large(max),
-                response => response.map(Body::new),
+            let request = match &*direct {
+                Some(direct) => match direct.answer(request).await {
+                    Ok(response) => return response,
+                    Err(request) => request,
+                },
+                None => request,
+            };
+            let response = service.handle(request).await;
+            match response.status() {
+                StatusCode::PAYLOAD_TOO_LARGE => too_large(max),
+                StatusCode::UNSUPPORTED_MEDIA_TYPE => unread(response.map(Body::new)).await,
+                _ => response.map(Body::new),
             }
         }
     });
@@ -101,6 +114,7 @@ pub fn http_router<H: ServerHandler>(
 fn too_large(max: usize) -> Response {
     refuse(
         StatusCode::PAYLOAD_TOO_LARGE,
+        ErrorCode::INVALID_REQUEST,
         Refusal::new(
             Code::TooLarge,
             format!("the request has more than {max} bytes"),
@@ -109,10 +123,30 @@ fn too_large(max: usize) -> Response {
     )
 }
 
+/// The library answers 415 for a body that it can't read, too; JSON-RPC 2.0 has errors for that.
+async fn unread(response: Response) -> Response {
+    let why = to_bytes(response.into_body(), REASON).await;
+    let why = String::from_utf8_lossy(&why.unwrap_or_default()).into_owned();
+    let (status, code, message) = match why.strip_prefix("fail to deserialize request body ") {
+        None => (StatusCode::UNSUPPORTED_MEDIA_TYPE, ErrorCode::INVALID_REQUEST, why),
+        // Where the text itself is wrong, the reason tells the place.
+        Some(why) if why.contains(" at line ") => {
+            let message = format!("the body isn't JSON: {why}");
+            (StatusCode::BAD_REQUEST, ErrorCode::PARSE_ERROR, message)
+        }
+        Some(why) => {
+            let message = format!("the body is no message of JSON-RPC 2.0: {why}");
+            (StatusCode::BAD_REQUEST, ErrorCode::INVALID_REQUEST, message)
+        }
+    };
+    let hint = "send one message of JSON-RPC 2.0, as Content-Type: application/json";
+    refuse(status, code, Refusal::invalid(message, hint))
+}
+
 /// A refusal before there is a call to answer: as the error of a JSON-RPC response without an id.
-fn refuse(status: StatusCode, refusal: Refusal) -> Response {
+fn refuse(status: StatusCode, code: ErrorCode, refusal: Refusal) -> Response {
     let refusal = answer::own(refusal);
-    let error = json!({"code": -32600, "message": refusal.message, "data": answer::form(&refusal)});
+    let error = json!({"code": code, "message": refusal.message, "data": answer::form(&refusal)});
     (status, Json(json!({"jsonrpc": "2.0", "id": null, "error": error}))).into_response()
 }
 

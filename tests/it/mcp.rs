@@ -60,7 +60,7 @@ impl Door {
     async fn before(control: Control, settings: HttpSettings, actor: Option<Actor>) -> Self {
         let stop = CancellationToken::new();
         let handler = Handler::new(control, Caller::OfRequest);
-        let router = mcp::http_router(&settings, stop.clone(), move || handler.clone()).layer(from_fn(
+        let router = mcp::http_router(&settings, stop.clone(), handler).layer(from_fn(
             move |mut request: Request, next: Next| {
                 if let Some(actor) = actor.clone() {
                     request.extensions_mut().insert(actor);
@@ -356,24 +356,67 @@ async fn a_request_that_is_too_large_says_what_to_do_instead() {
 #[tokio::test]
 async fn what_is_no_message_is_refused() {
     let door = Door::usual().await;
-    for (body, content_type) in [
-        ("{", "application/json"),
-        ("[]", "application/json"),
-        ("{\"jsonrpc\":\"2.0\"}", "application/json"),
-        ("{}", "text/plain"),
+    for (body, content_type, status, code) in [
+        (&b"{"[..], "application/json", 400, -32700),
+        (b"{\"jsonrpc\":\"\xff\"}", "application/json", 400, -32700),
+        (b"<html>", "application/json; charset=utf-8", 400, -32700),
+        (b"", "application/json", 400, -32700),
+        (b"[]", "application/json", 400, -32600),
+        (b"{\"jsonrpc\":\"2.0\"}", "application/json", 400, -32600),
+        (b"{}", "text/plain", 415, -32600),
     ] {
-        let request = door
-            .client
-            .post(format!("http://{}/mcp", door.address))
-            .header("content-type", content_type);
+        let what = String::from_utf8_lossy(body);
+        let request = door.client.post(format!("http://{}/mcp", door.address));
         let request = request
+            .header("content-type", content_type)
             .header("accept", "application/json, text/event-stream")
-            .body(body);
+            .header("mcp-protocol-version", "2025-11-25")
+            .body(body.to_vec());
         let response = request.send().await.expect("an answer");
-        assert!(response.status().is_client_error(), "{body}: {}", response.status());
+        assert_eq!(response.status(), status, "{what}");
+        let answer: Value = response.json().await.expect("JSON");
+        assert_eq!(answer["error"]["code"], code, "{what}: {answer}");
+        assert_eq!(answer["id"], Value::Null, "{answer}");
+        assert_eq!(answer["error"]["data"]["code"], "invalid_argument", "{answer}");
     }
-    let not_utf8 = door.post(&json!({})).body(b"{\"jsonrpc\":\"\xff\"}".to_vec());
-    assert!(not_utf8.send().await.expect("an answer").status().is_client_error());
+}
+
+/// The plainest calls are answered directly, all others by the transport: nobody may see which.
+#[tokio::test]
+async fn a_call_answered_directly_is_answered_as_by_the_transport() {
+    let door = Door::usual().await;
+    for revision in ["2024-11-05", "2025-03-26", "2025-06-18", "2025-11-25", MODERN] {
+        for params in [
+            json!({"name": "list_targets", "arguments": {}}),
+            json!({"name": "list_targets"}),
+            json!({"name": "get_status", "arguments": {"execution_id": "nobody's"}}),
+            json!({"name": "get_status", "arguments": []}),
+            json!({"name": "no_such_tool", "arguments": {}}),
+            json!({"name": "submit_task", "arguments": {"goal": 7}, "requestState": "kept"}),
+        ] {
+            // A space less, and the request isn't plain.
+            let [plain, not] = [
+                "application/json, text/event-stream",
+                "application/json,text/event-stream",
+            ]
+            .map(|accept| {
+                let mut request = door
+                    .request(revision, "tools/call", params.clone())
+                    .build()
+                    .expect("a request");
+                request.headers_mut().insert("accept", accept.parse().expect("a value"));
+                door.client.execute(request)
+            });
+            let mut answers = Vec::new();
+            for response in [plain.await, not.await] {
+                let response = response.expect("an answer");
+                let told = response.headers().get("content-type").cloned();
+                let status = response.status();
+                answers.push((status, told, response.text().await.expect("a text")));
+            }
+            assert_eq!(answers[0], answers[1], "{revision} {params}");
+        }
+    }
 }
 
 #[tokio::test]
