@@ -181,25 +181,30 @@ fn question(kind: ApprovalKind, approval: &Approval) -> Question {
 
 /// All that a person has to know to answer, each part quoted: it is what an agent made up.
 fn words(kind: ApprovalKind, approval: &Approval) -> String {
-    let told = |name: &str| approval.asked(name).filter(|text| !text.is_empty());
-    let quoted = |text: &str| json!(text).to_string();
-    let what = match kind {
-        ApprovalKind::Exec => format!("May the agent run {}", quoted(told("command").unwrap_or_default())),
-        ApprovalKind::Plugin => {
-            let what = told("title").or(told("toolName")).unwrap_or_default();
-            format!("May the agent do {}", quoted(what))
-        }
+    let told = |name: &str| match approval.request.get(name) {
+        Some(Value::String(text)) if !text.is_empty() => Some(json!(text).to_string()),
+        Some(more @ Value::Object(_)) => Some(more.to_string()),
+        _ => None,
     };
+    let (before, what) = match kind {
+        ApprovalKind::Exec => ("May the agent run ", told("command")),
+        ApprovalKind::Plugin => ("May the agent do ", told("title")),
+    };
+    let what = format!("{before}{}", what.unwrap_or_default());
     let parts = [
         ("cwd", " in the folder "),
         ("host", " on "),
         ("description", ", which is "),
         ("pluginId", " with the plugin "),
+        ("toolName", " by the tool "),
+        ("scope", " in the scope "),
+        ("severity", ", of the severity "),
+        ("detail", ", in detail "),
         ("warningText", ", of which its gateway says "),
     ];
     let more = parts
         .iter()
-        .filter_map(|(name, before)| Some(format!("{before}{}", quoted(told(name)?))));
+        .filter_map(|(name, before)| Some(format!("{before}{}", told(name)?)));
     format!("{what}{}?", more.collect::<String>())
 }
 
@@ -234,10 +239,13 @@ mod tests {
         let other = approval(json!({ "command": "rm -rf build", "cwd": "/agent", "host": "gateway" }));
         let other = question(ApprovalKind::Exec, &other);
         assert!(other.may_always && other.digest != asked.digest);
-        let plugin = approval(json!({ "title": "Send mail", "pluginId": "mail", "description": "to everybody" }));
+        let plugin = approval(json!({
+            "title": "Send mail", "pluginId": "mail", "description": "to everybody", "toolName": "send", "severity": "critical",
+            "scope": { "kind": "list" }, "detail": "a \"?\" of 7 words", "agentId": "main", "runId": null,
+        }));
         assert_eq!(
             question(ApprovalKind::Plugin, &plugin).text,
-            r#"May the agent do "Send mail", which is "to everybody" with the plugin "mail"?"#
+            r#"May the agent do "Send mail", which is "to everybody" with the plugin "mail" by the tool "send" in the scope {"kind":"list"}, of the severity "critical", in detail "a \"?\" of 7 words"?"#
         );
     }
 }

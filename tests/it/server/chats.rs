@@ -50,6 +50,9 @@ pub(super) async fn agents() -> Agents {
         if message.contains("fail") {
             return vec![Act::Fail("the model does not answer")];
         }
+        if message.contains("ask me for mail") {
+            return vec![say("begun\n"), Act::AskOfPlugin("Send mail")];
+        }
         if message.contains("ask me") {
             return vec![say("begun\n"), Act::Ask("rm -rf build")];
         }

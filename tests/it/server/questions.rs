@@ -14,6 +14,7 @@ use crate::gateway::scripted::agents::Agents;
 on_both_servers!(
     an_agent_goes_on_when_a_person_says_yes,
     an_agent_is_told_no,
+    what_a_plugin_asks_may_be_allowed_always,
     an_answer_given_to_a_dead_server_arrives_once,
     what_is_answered_at_the_gateway_is_closed_here,
     a_cancelled_run_asks_no_more,
@@ -30,13 +31,16 @@ struct Asking {
 
 impl Asking {
     async fn begin(place: &Place) -> Self {
+        Self::with_goal(place, "ask me").await
+    }
+
+    async fn with_goal(place: &Place, goal: &str) -> Self {
         let agents = agents().await;
         let server = serve(place, &agents, 3).await;
         let (_, model) = key(place, &["--scope", "tasks"]).await;
         let (_, person) = key(place, &["--scope", "approve"]).await;
         let caller = server.caller().with_key(&model);
-        let task =
-            json!({ "project_name": "p", "goal": "ask me", "target_ref": "helper", "execution_intent": "delegate" });
+        let task = json!({ "project_name": "p", "goal": goal, "target_ref": "helper", "execution_intent": "delegate" });
         let submitted = caller.ok("submit_task", task).await;
         let execution = caller.start(&text(&submitted, "/task_id")).await;
         caller.until_logged(&execution, "[the agent asks: ").await;
@@ -126,6 +130,24 @@ async fn an_agent_is_told_no(place: &mut Place) {
     let (log, result) = run.end().await;
     assert_eq!(result["state"], "succeeded", "the run decides what a no means: {log}");
     assert!(log.contains("told deny"), "{log}");
+    run.server.stop().await;
+}
+
+async fn what_a_plugin_asks_may_be_allowed_always(place: &mut Place) {
+    let run = Asking::with_goal(place, "ask me for mail").await;
+    let approval = run.approval().await;
+    let question =
+        r#"May the agent do "Send mail", which is "by mail" with the plugin "mail", of the severity "warning"?"#;
+    assert_eq!(approval["question"], question);
+    let answered = run
+        .person()
+        .ok("respond_to_approval", run.answer(&approval, "allow_always"))
+        .await;
+    assert_eq!(answered["approval"]["state"], "allowed", "{answered}");
+    let (log, result) = run.end().await;
+    assert_eq!(result["state"], "succeeded", "{log}");
+    assert!(log.contains("told allow-always"), "{log}");
+    run.too_late(&approval, "deny").await;
     run.server.stop().await;
 }
 

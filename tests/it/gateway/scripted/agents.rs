@@ -33,6 +33,8 @@ pub enum Act {
     Gate,
     /// Asks leave to run this command, and says what it was told.
     Ask(&'static str),
+    /// Asks leave for what a plugin is to do, once or always, and says what it was told.
+    AskOfPlugin(&'static str),
     /// Ends badly.
     Fail(&'static str),
 }
@@ -161,7 +163,7 @@ impl Agents {
 
     /// Somebody at the gateway answers what an agent asked first.
     pub fn resolve(&self, decision: &str) {
-        resolve(&self.shared, "ask-0", decision).expect("it is open");
+        resolve(&self.shared, "exec", "ask-0", decision).expect("it is open");
     }
 
     /// What came over HTTP, and what is to be answered there.
@@ -294,7 +296,17 @@ async fn work(shared: &Shared, run: &str, session: &str, message: &str) {
                 let mut gate = shared.gate.subscribe();
                 gate.wait_for(|open| *open).await.expect("the gateway lives");
             }
-            Act::Ask(command) => said.push_str(&ask(shared, run, session, command).await),
+            Act::Ask(command) => {
+                let request = json!({
+                    "command": command, "cwd": "/agents/home", "host": "gateway", "allowedDecisions": ["allow-once", "deny"],
+                });
+                said.push_str(&ask(shared, (run, session), "exec", request).await);
+            }
+            Act::AskOfPlugin(title) => {
+                let request =
+                    json!({ "title": title, "description": "by mail", "pluginId": "mail", "severity": "warning" });
+                said.push_str(&ask(shared, (run, session), "plugin", request).await);
+            }
             Act::Fail(why) => {
                 let mut message = assistant(run, "error", "");
                 message["errorMessage"] = json!(why);
@@ -313,18 +325,20 @@ async fn work(shared: &Shared, run: &str, session: &str, message: &str) {
 }
 
 /// Waits for a person's answer, and says it.
-async fn ask(shared: &Shared, run: &str, session: &str, command: &str) -> String {
+async fn ask(shared: &Shared, (run, session): (&str, &str), kind: &str, mut request: Value) -> String {
     let number = lock(shared).asked.len();
-    let id = format!("ask-{number}");
-    let request = json!({
-        "command": command, "cwd": "/agents/home", "host": "gateway", "agentId": "main", "runId": run,
-        "sessionKey": format!("agent:main:{session}"), "allowedDecisions": ["allow-once", "deny"],
-    });
+    let id = match kind {
+        "plugin" => format!("plugin:ask-{number}"),
+        _ => format!("ask-{number}"),
+    };
+    request["agentId"] = json!("main");
+    request["runId"] = json!(run);
+    request["sessionKey"] = json!(format!("agent:main:{session}"));
     let approval = json!({
-        "approvalKind": "exec", "id": id, "request": request, "createdAtMs": 1, "expiresAtMs": 4_102_444_800_000_u64,
+        "approvalKind": kind, "id": id, "request": request, "createdAtMs": 1, "expiresAtMs": 4_102_444_800_000_u64,
     });
     lock(shared).asked.insert(id.clone(), (approval.clone(), None));
-    let requested = json!({ "type": "event", "event": "exec.approval.requested", "payload": approval });
+    let requested = json!({ "type": "event", "event": format!("{kind}.approval.requested"), "payload": approval });
     let _ = shared.events.send(requested);
     let mut changed = shared.changed.subscribe();
     loop {
@@ -337,21 +351,36 @@ async fn ask(shared: &Shared, run: &str, session: &str, command: &str) -> String
     }
 }
 
+/// What waits for an answer.
+fn asked(shared: &Shared, kind: &str) -> Value {
+    let world = lock(shared);
+    let open = world.asked.values().filter(|(_, answer)| answer.is_none());
+    let of_kind = open.filter(|(approval, _)| approval["approvalKind"] == kind);
+    of_kind.map(|(approval, _)| approval.clone()).collect()
+}
+
 /// Somebody answers, through whatever door.
-fn resolve(shared: &Shared, id: &str, decision: &str) -> Result<Value, String> {
+fn resolve(shared: &Shared, kind: &str, id: &str, decision: &str) -> Result<Value, String> {
     let request = {
         let mut world = lock(shared);
-        let (approval, answer) = world.asked.get_mut(id).ok_or("APPROVAL_NOT_FOUND")?;
+        let found = world
+            .asked
+            .get_mut(id)
+            .filter(|(approval, _)| approval["approvalKind"] == kind);
+        let (approval, answer) = found.ok_or("APPROVAL_NOT_FOUND")?;
         if answer.is_some() {
             return Err("APPROVAL_ALREADY_RESOLVED".to_owned());
+        }
+        let allowed = approval["request"]["allowedDecisions"].as_array();
+        if allowed.is_some_and(|allowed| !allowed.contains(&json!(decision))) {
+            return Err("APPROVAL_ALLOW_ALWAYS_UNAVAILABLE".to_owned());
         }
         *answer = Some(decision.to_owned());
         approval["request"].clone()
     };
     let payload = json!({ "id": id, "decision": decision, "resolvedBy": "somebody", "ts": 2, "request": request });
-    let _ = shared
-        .events
-        .send(json!({ "type": "event", "event": "exec.approval.resolved", "payload": payload }));
+    let resolved = json!({ "type": "event", "event": format!("{kind}.approval.resolved"), "payload": payload });
+    let _ = shared.events.send(resolved);
     shared.changed.send_modify(|count| *count += 1);
     Ok(json!({ "ok": true }))
 }
@@ -496,13 +525,10 @@ async fn answer(shared: &Arc<Shared>, method: &str, params: &Value) -> Result<Va
         "connect" => Ok(hello(&format!("boot-{}", lock(shared).boot))),
         "sessions.messages.subscribe" => Ok(json!({ "subscribed": true })),
         "chat.send" => sent(shared, params),
-        "exec.approval.list" => {
-            let world = lock(shared);
-            let open = world.asked.values().filter(|(_, answer)| answer.is_none());
-            Ok(open.map(|(approval, _)| approval.clone()).collect())
-        }
-        "plugin.approval.list" => Ok(json!([])),
-        "exec.approval.resolve" => resolve(shared, &text("id"), &text("decision")),
+        "exec.approval.list" => Ok(asked(shared, "exec")),
+        "plugin.approval.list" => Ok(asked(shared, "plugin")),
+        "exec.approval.resolve" => resolve(shared, "exec", &text("id"), &text("decision")),
+        "plugin.approval.resolve" => resolve(shared, "plugin", &text("id"), &text("decision")),
         "agent.wait" => Ok(waited(shared, &text("runId"), params["timeoutMs"].as_u64().unwrap_or(0)).await),
         "chat.abort" => Ok(abort(shared, &text("sessionKey"), &text("runId"))),
         "sessions.describe" => {
