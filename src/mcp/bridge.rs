@@ -99,16 +99,17 @@ async fn tell_of(mut follower: Follower, channel: &Channel, peer: &Peer<RoleServ
     while let Some(news) = follower.next().await {
         let (method, params, answered) = match news {
             News::Said(params) => (SAID, params, None),
-            News::Answered(id, params) => (ANSWERED, params, Some(id)),
+            News::Answered(question, params) => (ANSWERED, params, Some(question)),
         };
         let notification = CustomNotification::new(method, Some(params.into_inner()));
         let told = peer
             .send_notification(ServerNotification::CustomNotification(notification))
             .await;
-        match (told, answered) {
-            (Ok(()), Some(id)) => channel.settled(&id),
-            (Ok(()), None) => {}
-            (Err(error), _) => tracing::warn!(%error, method, "the client was not told"),
+        if let Err(error) = told {
+            tracing::warn!(%error, method, "the client was not told");
+            if let Some(question) = answered {
+                channel.unanswered(question);
+            }
         }
     }
 }

@@ -50,8 +50,8 @@ pub struct ClientAsks {
 pub enum News {
     /// Somebody said something.
     Said(Clean<Value>),
-    /// An owner answered the question with this id.
-    Answered(String, Clean<Value>),
+    /// An owner answered this question.
+    Answered(Question, Clean<Value>),
 }
 
 /// What is told of one gateway.
@@ -60,6 +60,13 @@ pub struct Follower {
     subscription: Subscription,
     /// Its name, if there are others.
     instance: Option<String>,
+}
+
+/// A question that was answered.
+#[derive(Debug)]
+pub struct Question {
+    id: String,
+    since: Instant,
 }
 
 /// The questions that wait, by what an answer names, with their own id and since when.
@@ -78,10 +85,10 @@ impl Questions {
         self.0.insert(id.to_ascii_lowercase(), (id.to_owned(), now));
     }
 
-    /// The question that `letters` name.
-    fn named(&self, letters: &str, now: Instant) -> Option<&str> {
-        let (id, since) = self.0.get(&letters.to_ascii_lowercase())?;
-        (now.duration_since(*since) < ANSWERABLE).then_some(id)
+    /// Takes the question that `letters` name out: it is answered once, over whichever gateway.
+    fn take(&mut self, letters: &str, now: Instant) -> Option<Question> {
+        let (id, since) = self.0.remove(&letters.to_ascii_lowercase())?;
+        (now.duration_since(since) < ANSWERABLE).then_some(Question { id, since })
     }
 }
 
@@ -110,9 +117,11 @@ impl Channel {
         }
     }
 
-    /// The client was told the answer to this question.
-    pub fn settled(&self, id: &str) {
-        lock(&self.waiting).0.remove(&id.to_ascii_lowercase());
+    /// The client could not be told the answer to this question, so it waits on.
+    pub fn unanswered(&self, question: Question) {
+        let key = question.id.to_ascii_lowercase();
+        let since = (question.id, question.since);
+        lock(&self.waiting).0.entry(key).or_insert(since);
     }
 
     /// What is told of each gateway from now on.
@@ -161,11 +170,11 @@ impl Follower {
             .sender_is_owner
             .unwrap_or_else(|| message.message.is_from_owner());
         if is_owner && let Some((allows, letters)) = text.as_deref().and_then(answer_in) {
-            let waiting = lock(&self.channel.waiting);
-            if let Some(id) = waiting.named(letters, Instant::now()) {
+            let answered = lock(&self.channel.waiting).take(letters, Instant::now());
+            if let Some(question) = answered {
                 let behavior = if allows { "allow" } else { "deny" };
-                let params = json!({ "request_id": id, "behavior": behavior });
-                return Some(News::Answered(id.to_owned(), rules.json(params)));
+                let params = json!({ "request_id": question.id, "behavior": behavior });
+                return Some(News::Answered(question, rules.json(params)));
             }
         }
         let route = message.row().route()?;
@@ -239,9 +248,13 @@ mod tests {
         let begin = Instant::now();
         questions.add("AbCde", begin);
         let just = begin + ANSWERABLE - Duration::from_secs(1);
-        assert_eq!(questions.named("abcDE", just), Some("AbCde"));
-        assert_eq!(questions.named("other", just), None);
-        assert_eq!(questions.named("abcde", begin + ANSWERABLE), None);
+        assert!(questions.take("other", just).is_none());
+        let taken = questions.take("abcDE", just).expect("it waits");
+        assert_eq!((taken.id.as_str(), taken.since), ("AbCde", begin));
+        assert!(questions.take("abcde", just).is_none(), "it is answered once");
+        questions.add("AbCde", begin);
+        assert!(questions.take("abcde", begin + ANSWERABLE).is_none());
+        questions.add("AbCde", begin);
         questions.add("fghij", begin + ANSWERABLE);
         assert_eq!(questions.0.len(), 1, "what can't be answered any more is forgotten");
     }
@@ -255,7 +268,7 @@ mod tests {
             questions.add(&number.to_string(), begin + later);
         }
         assert_eq!(questions.0.len(), QUESTIONS);
-        assert_eq!(questions.named("0", begin), None);
-        assert!(questions.named("1000", begin + Duration::from_secs(2)).is_some());
+        assert!(questions.take("0", begin).is_none());
+        assert!(questions.take("1000", begin + Duration::from_secs(2)).is_some());
     }
 }

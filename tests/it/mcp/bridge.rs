@@ -434,6 +434,56 @@ async fn a_client_in_channel_mode_is_told_what_people_say() {
 }
 
 #[tokio::test]
+async fn a_client_in_channel_mode_is_told_by_every_gateway_which_one_it_is() {
+    let (lab, other) = (Board::start().await, Board::start().await);
+    let folder = tempfile::tempdir().expect("a folder");
+    let table = |name: &str, board: &Board| {
+        let url = board.url();
+        format!("[[gateway]]\nname = \"{name}\"\nurl = \"{url}\"\ntoken = {{ env = \"LAB_TOKEN\" }}\n")
+    };
+    let tables = table("lab", &lab) + &table("other", &other);
+    std::fs::write(folder.path().join("clawhand.toml"), tables).expect("written");
+    other.on_it().sessions = vec![row("agent:main:telegram:2", "telegram:2")];
+    let mut command = program(folder.path(), &["--config", "clawhand.toml"]);
+    command.env("LAB_TOKEN", TOKEN);
+    let mut client = Client::begin(command, folder).await;
+    client.until_done("events_poll").await;
+    let listed = client.done("conversations_list", json!({"instance": "other"})).await;
+    assert_eq!(listed["conversations"][0]["sessionKey"], "agent:main:telegram:2");
+
+    lab.event("session.message", told(HERE, "m1", "from the lab"));
+    let said = client.told().await;
+    assert_eq!(
+        (&said["params"]["content"], &said["params"]["meta"]["instance"]),
+        (&json!("from the lab"), &json!("lab"))
+    );
+    other.event("session.message", told(HERE, "m1", "from the other"));
+    let said = client.told().await;
+    assert_eq!(
+        (&said["params"]["content"], &said["params"]["meta"]["instance"]),
+        (&json!("from the other"), &json!("other"))
+    );
+
+    // A question may be answered over any of them, once.
+    client
+        .notify("notifications/claude/channel/permission_request", asks("abcde"))
+        .await;
+    let waits = json!({"instance": "other", "after_cursor": 1, "timeout_ms": 60_000});
+    let came = client.done("events_wait", waits).await;
+    assert_eq!(came["event"]["requestId"], "abcde", "{came}");
+    other.event("session.message", told(HERE, "m2", "yes abcde"));
+    let answered = client.told().await;
+    assert_eq!(
+        answered["params"],
+        json!({ "request_id": "abcde", "behavior": "allow" })
+    );
+    lab.event("session.message", told(HERE, "m2", "no abcde"));
+    let said = client.told().await;
+    assert_eq!(said["params"]["content"], "no abcde", "{said}");
+    client.leave().await;
+}
+
+#[tokio::test]
 async fn an_owner_answers_the_clients_questions_by_yes_or_no() {
     let board = Board::start().await;
     let mut client = Client::of(&board, &[]).await;

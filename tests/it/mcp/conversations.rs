@@ -9,7 +9,7 @@ mod permissions;
 use clawhand::lifecycle::Lifecycle;
 
 use super::*;
-use crate::gateway::scripted::board::Board;
+use crate::gateway::scripted::board::{Board, approval, message, row, told};
 
 /// An installation with the instance `lab`, which is the default, and `other`.
 struct Lab {
@@ -184,4 +184,49 @@ async fn refused_code(door: &Door, tool: &str, arguments: Value) -> String {
     code.as_str()
         .unwrap_or_else(|| panic!("not refused: {answer}"))
         .to_owned()
+}
+
+#[tokio::test]
+async fn every_tool_goes_to_the_instance_that_is_named() {
+    const THERE: &str = "agent:main:telegram:1";
+    let lab = Lab::new().await;
+    let door = lab.open().await;
+    {
+        let mut other = lab.other.on_it();
+        other.sessions = vec![row(THERE, "telegram:1")];
+        let messages = vec![message("m1", "user", "hello")];
+        other.messages = [(THERE.to_owned(), messages)].into();
+        other.exec = vec![approval("own", THERE, 5)];
+    }
+    let begin = done(&door, "events_poll", json!({"instance": "other"})).await.0["next_cursor"].clone();
+    lab.other.event("session.message", told(THERE, "m2", "there"));
+    for (tool, arguments, shows) in [
+        ("conversations_list", json!({}), THERE),
+        ("conversation_get", json!({"session_key": THERE}), THERE),
+        ("messages_read", json!({"session_key": THERE}), "hello"),
+        (
+            "attachments_fetch",
+            json!({"session_key": THERE, "message_id": "m1"}),
+            "attachments",
+        ),
+        (
+            "events_wait",
+            json!({"after_cursor": begin, "session_key": THERE}),
+            "there",
+        ),
+        ("messages_send", json!({"session_key": THERE, "text": "hi"}), "telegram"),
+        ("permissions_list_open", json!({}), "own"),
+    ] {
+        let mut arguments = arguments;
+        arguments["instance"] = json!("other");
+        let (content, _) = done(&door, tool, arguments).await;
+        assert!(content.to_string().contains(shows), "{tool}: {content}");
+    }
+    let person = lab.door(&[Scope::Approve]).await;
+    let answer = json!({"kind": "exec", "id": "own", "decision": "deny", "instance": "other"});
+    done(&person, "permissions_respond", answer).await;
+    assert_eq!(lab.other.asked("exec.approval.resolve").len(), 1);
+    assert_eq!(lab.other.asked("send").len(), 1);
+    let asked = &lab.lab.on_it().asked;
+    assert!(asked.is_empty(), "the other one heard of nothing");
 }
