@@ -104,6 +104,16 @@ pub struct Pace {
     pub chance: fn() -> u32,
 }
 
+impl Pace {
+    /// The pause after so many failures before: twice as long each time, up to a limit, and never the same for two that
+    /// were cut off together.
+    fn wait_after(&self, failures: u32) -> Duration {
+        let longest = self.first_wait.saturating_mul(1 << failures.min(16));
+        let part = 0.5 + f64::from((self.chance)()) / (2.0 * f64::from(u32::MAX));
+        longest.min(self.longest_wait).mul_f64(part)
+    }
+}
+
 impl Default for Pace {
     fn default() -> Self {
         Self {
@@ -274,4 +284,24 @@ fn too_many(method: &str) -> GatewayError {
     let mut error = GatewayError::new(Fault::Unreachable, message);
     error.retryable = true;
     error
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_double_up_to_a_limit_and_are_spread() {
+        let waits = |chance: fn() -> u32| {
+            let pace = Pace {
+                first_wait: Duration::from_millis(250),
+                longest_wait: Duration::from_secs(30),
+                chance,
+                ..Pace::default()
+            };
+            [0, 1, 2, 6, 7, 100, u32::MAX].map(|failures| pace.wait_after(failures).as_millis())
+        };
+        assert_eq!(waits(|| u32::MAX), [250, 500, 1000, 16_000, 30_000, 30_000, 30_000]);
+        assert_eq!(waits(|| 0), [125, 250, 500, 8_000, 15_000, 15_000, 15_000]);
+    }
 }

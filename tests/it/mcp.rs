@@ -609,8 +609,25 @@ async fn sessions_are_kept_only_where_they_are_switched_on() {
         .delete(format!("http://{}/mcp", door.address))
         .header("mcp-session-id", &session);
     assert!(ended.send().await.expect("an answer").status().is_success());
-    let late = door
-        .request("2025-11-25", "tools/list", json!({}))
-        .header("mcp-session-id", session);
-    assert_eq!(late.send().await.expect("an answer").status(), StatusCode::NOT_FOUND);
+    for method in ["tools/list", "tools/call"] {
+        let late = door
+            .request("2025-11-25", method, json!({"name": "list_targets"}))
+            .header("mcp-session-id", &session);
+        assert_eq!(late.send().await.expect("an answer").status(), StatusCode::NOT_FOUND);
+    }
+
+    // Where there are none, a client that remembers one from another server goes on.
+    let door = Door::usual().await;
+    for revision in ["2025-11-25", MODERN] {
+        for (method, params) in [
+            ("tools/list", json!({})),
+            ("tools/call", json!({"name": "list_targets", "arguments": {}})),
+        ] {
+            let asked = door
+                .request(revision, method, params)
+                .header("mcp-session-id", &session);
+            let answer: Value = asked.send().await.expect("an answer").json().await.expect("JSON");
+            assert!(answer["result"].is_object(), "{revision} {method}: {answer}");
+        }
+    }
 }

@@ -135,7 +135,7 @@ fn shown(entry: &Entry, raw: bool) -> ConversationEvent {
                 resolved_by: resolved.resolved_by.clone(),
                 ..ApprovalNews::default()
             }),
-            raw: raw.then(|| json!({ "id": resolved.id, "decision": resolved.decision, "request": resolved.request })),
+            raw: raw.then(|| serde_json::to_value(resolved).unwrap_or_default()),
             ..event
         },
         What::Asks(asking) => ConversationEvent {

@@ -8,11 +8,11 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 
+use super::State;
 use super::calls::{Call, Calls};
 use super::dial::{Connection, Dialer};
 use super::live;
 use super::subscribers::Subscribers;
-use super::{Pace, State};
 use crate::gateway::wire::Hello;
 use crate::gateway::{Fault, GatewayError};
 
@@ -90,7 +90,7 @@ impl Driver {
                 if began.elapsed() >= self.dialer.pace.settled {
                     self.failures = 0;
                 }
-                let wait = self.backoff();
+                let wait = self.dialer.pace.wait_after(self.failures);
                 self.failures += 1;
                 why.retry_after.unwrap_or_default().max(wait)
             }
@@ -151,7 +151,7 @@ impl Driver {
         }
         let wait = match error.fault {
             Fault::NotReady => error.retry_after.unwrap_or(Duration::from_millis(500)),
-            Fault::Unreachable | Fault::IdleTimeout => self.backoff(),
+            Fault::Unreachable | Fault::IdleTimeout => self.dialer.pace.wait_after(self.failures),
             _ => {
                 // Gateways lock out who shows them a wrong token too often.
                 self.earliest += error.retry_after.unwrap_or(4 * self.dialer.pace.floor);
@@ -161,18 +161,6 @@ impl Driver {
         self.failures += 1;
         self.desk.failed(error);
         wait
-    }
-
-    /// Twice as long each time, up to a limit, and never the same for two that were cut off together.
-    fn backoff(&self) -> Duration {
-        let Pace {
-            first_wait,
-            longest_wait,
-            chance,
-            ..
-        } = self.dialer.pace;
-        let longest = first_wait.saturating_mul(1 << self.failures.min(16)).min(longest_wait);
-        longest.mul_f64(0.5 + f64::from(chance()) / (2.0 * f64::from(u32::MAX)))
     }
 
     /// Waits until the next attempt. Who asks now is told at once why there is no connection, if that was just tried; later

@@ -354,7 +354,7 @@ impl Approval {
 }
 
 /// An approval that somebody answered.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ApprovalResolved {
     /// Which.
@@ -365,7 +365,49 @@ pub struct ApprovalResolved {
     /// Who, as the gateway calls them.
     #[serde(default, deserialize_with = "lenient")]
     pub resolved_by: Option<String>,
+    /// When, in milliseconds.
+    #[serde(default, deserialize_with = "lenient")]
+    pub ts: Option<i64>,
     /// What had been asked.
     #[serde(default)]
     pub request: Value,
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_route_is_put_together_from_what_the_row_tells() {
+        let route = |row: Value| serde_json::from_value::<SessionRow>(row).expect("a row").route();
+        let of = |channel: &str, to: &str, account: Option<&str>, thread: Option<&str>| {
+            Some(Route {
+                channel: Some(channel.to_owned()),
+                to: Some(to.to_owned()),
+                account_id: account.map(str::to_owned),
+                thread_id: thread.map(str::to_owned),
+            })
+        };
+        let origin = json!({ "provider": "Telegram", "accountId": "second", "threadId": 7 });
+        assert_eq!(
+            route(json!({ "key": "k", "lastTo": "telegram:1", "origin": origin })),
+            of("telegram", "telegram:1", Some("second"), Some("7"))
+        );
+        let context = json!({ "channel": " Slack ", "to": "channel:9", "accountId": "", "threadId": "t" });
+        assert_eq!(
+            route(json!({
+                "key": "k", "deliveryContext": context, "channel": "web", "lastChannel": "Telegram", "lastTo": "telegram:1",
+                "lastAccountId": "first", "origin": origin,
+            })),
+            of("slack", "channel:9", Some("first"), Some("t"))
+        );
+        assert_eq!(route(json!({ "key": "k", "origin": origin })), None, "to nobody");
+        assert_eq!(
+            route(json!({ "key": "k", "lastTo": "telegram:1" })),
+            None,
+            "over nothing"
+        );
+    }
 }

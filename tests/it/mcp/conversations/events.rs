@@ -103,6 +103,14 @@ async fn approvals_belong_to_their_session_and_those_from_before_are_found() {
     let answer = json!({ "kind": "exec", "id": "early", "decision": "deny", "resolvedBy": "me" });
     assert_eq!(page["events"][1]["approval"], answer);
     assert_eq!(page["next_cursor"], begin + 3);
+    let whole = json!({"after_cursor": 0, "session_key": HERE, "raw": true});
+    let (page, _) = done(&door, "events_poll", whole).await;
+    assert_eq!(
+        page["events"][0]["raw"]["request"],
+        approval("early", HERE, 5)["request"]
+    );
+    assert_eq!(page["events"][1]["raw"]["request"]["pluginId"], "mail");
+    assert_eq!(page["events"][2]["raw"]["resolvedBy"], "me");
 }
 
 #[tokio::test]
