@@ -57,7 +57,11 @@ impl Control {
     }
 
     /// The outputs behind the first `from`, as many as have room, and how many that leaves out.
-    async fn artifact_views(&self, execution: ExecutionId, from: usize) -> Result<(Vec<ArtifactView>, usize), Refusal> {
+    pub(super) async fn artifact_views(
+        &self,
+        execution: ExecutionId,
+        from: usize,
+    ) -> Result<(Vec<ArtifactView>, usize), Refusal> {
         let outputs = self.store().artifact_outputs(execution).await?;
         let all = outputs.len().saturating_sub(from);
         let views = outputs.iter().skip(from).map(|artifact| self.artifact_view(artifact));

@@ -4,6 +4,8 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::{ArtifactView, is_zero};
+
 /// Arguments of `openclaw_chat`.
 #[derive(Debug, Clone, Default, Deserialize, Serialize, JsonSchema)]
 pub struct OpenclawChat {
@@ -183,6 +185,12 @@ pub struct OpenclawTask {
     /// What OpenClaw replied.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub result: Option<String>,
+    /// The files that came with it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub files: Vec<ArtifactView>,
+    /// How many more there are than have room here.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub files_left_out: u64,
     /// Why there is no reply.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,

@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::bounds;
+use crate::control::contract::ArtifactView;
 use crate::control::contract::openclaw::{
     OpenclawChatAsync, OpenclawTask, OpenclawTaskCancel, OpenclawTaskCancelled, OpenclawTaskEntry, OpenclawTaskList,
     OpenclawTaskQueued, OpenclawTaskStats, OpenclawTaskStatus, OpenclawTasks,
@@ -21,6 +22,8 @@ use crate::store::{Chat, ChatFilter, ExecutionInsert, NewExecution, TaskInsert, 
 
 /// What a task id begins with.
 const PREFIX: &str = "task_";
+/// The output that is the reply itself.
+const REPLY: &str = "reply.md";
 /// What the only kind of task is called.
 const CHAT: &str = "chat";
 /// The least, the usual and the most tasks of a page.
@@ -159,6 +162,10 @@ impl Control {
             Some(reply) => reply.chars().count() as u64,
             None => self.said_so_far(&chat).await?,
         };
+        let (files, files_left_out) = match chat.ended_at {
+            Some(_) => self.files_of(&chat).await?,
+            None => (Vec::new(), 0),
+        };
         let text = |at: Option<UnixMs>| at.map(|at| at.to_string());
         Ok(OpenclawTask {
             task_id: task_id(chat.id),
@@ -176,6 +183,8 @@ impl Control {
             progress_chars,
             last_activity_at: text(chat.logged_at),
             result,
+            files,
+            files_left_out,
         })
     }
 
@@ -279,11 +288,18 @@ impl Control {
             true => self.store().artifact_outputs(chat.id).await?,
             false => return Ok(None),
         };
-        let Some(reply) = outputs.iter().find(|output| output.name == "reply.md") else {
+        let Some(reply) = outputs.iter().find(|output| output.name == REPLY) else {
             return Ok(None);
         };
         let bytes = self.blobs().read(reply.blob(), reply.size).await?;
         Ok(Some(String::from_utf8_lossy(&bytes).into_owned()))
+    }
+
+    /// What came with the reply, and how much more of it there is.
+    async fn files_of(&self, chat: &Chat) -> Result<(Vec<ArtifactView>, u64), Refusal> {
+        let (mut files, left_out) = self.artifact_views(chat.id, 0).await?;
+        files.retain(|file| file.name != REPLY);
+        Ok((files, left_out as u64))
     }
 
     /// How many characters the log has behind its first line, which is clawhand's own.

@@ -442,6 +442,22 @@ async fn a_reply_that_is_too_long_is_none(place: &mut Place) {
         .map(|one| &one["name"])
         .collect();
     assert_eq!(names, ["files/table.csv"], "what came along is kept: {result}");
+    let seen = status(&caller, &task).await;
+    let file = &seen["files"][0];
+    assert_eq!(
+        (&file["name"], &file["text"]),
+        (&json!("files/table.csv"), &json!("a,b\n1,2 and more\n")),
+        "{seen}"
+    );
+    let task = queued(&caller, json!({ "message": "give" })).await;
+    let end = ended(&caller, &task).await;
+    assert_eq!(end["result"], "see the file", "{end}");
+    let files = end["files"].as_array().expect("files");
+    assert_eq!(
+        (files.len(), &files[0]["name"]),
+        (1, &json!("files/table.csv")),
+        "the reply is none: {end}"
+    );
     server.stop().await;
 }
 
