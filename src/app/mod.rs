@@ -276,7 +276,14 @@ fn private_texts(config: &Config, gateways: &Gateways) -> Vec<String> {
 fn chats(gateways: &Gateways) -> Vec<Target> {
     let instances = gateways.list().iter().map(Gateway::instance);
     instances
-        .map(|instance| Target::for_chats(instance.name.as_str(), instance.max_concurrent, instance.max_reply))
+        .map(|instance| {
+            Target::for_chats(
+                instance.name.as_str(),
+                instance.max_concurrent,
+                instance.max_reply,
+                instance.task_timeout,
+            )
+        })
         .collect()
 }
 

@@ -48,6 +48,9 @@ pub struct GatewayTable {
     /// Chats in the background at once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_concurrent: Option<u32>,
+    /// How long a chat in the background may take.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub task_timeout: Option<Span>,
     /// Whether it is meant when a caller names none.
     #[serde(default)]
     pub default: bool,
@@ -77,6 +80,7 @@ impl GatewayTable {
             idle_timeout: None,
             max_reply: None,
             max_concurrent: None,
+            task_timeout: None,
             default: false,
             admin: false,
             self_approval: false,
@@ -101,6 +105,9 @@ impl GatewayTable {
         }
         if let Some(max) = self.max_concurrent {
             instance.max_concurrent = max;
+        }
+        if let Some(Span(timeout)) = self.task_timeout {
+            instance.task_timeout = timeout;
         }
         instance.is_default = self.default;
         instance.admin = self.admin;
@@ -133,6 +140,10 @@ impl GatewayTable {
         ensure!(
             self.idle_timeout.is_none_or(|span| !span.0.is_zero()),
             "idle_timeout is 0: no gateway answers in that time"
+        );
+        ensure!(
+            self.task_timeout.is_none_or(|span| !span.0.is_zero()),
+            "task_timeout is 0: no agent answers in that time"
         );
         ensure!(self.max_reply.is_none_or(|max| max.0 > 0), "max_reply is 0");
         ensure!(
@@ -410,6 +421,7 @@ mod tests {
         (every.token, every.password) = (secret(), secret());
         (every.model, every.idle_timeout) = (Some("m".into()), Some(Span::seconds(1)));
         (every.max_reply, every.max_concurrent) = (Some(ByteSize(1)), Some(1));
+        every.task_timeout = Some(Span::seconds(1));
         every.fingerprint = Some(Fingerprint::parse(&"0".repeat(64)).expect("a fingerprint"));
         let table = toml::Table::try_from(&every).expect("serializes");
         let mut expected: Vec<String> = table.keys().filter(|key| *key != "password").cloned().collect();
@@ -425,6 +437,7 @@ mod tests {
         assert_eq!(shown.idle_timeout, usual.idle_timeout);
         assert_eq!(shown.max_reply, usual.max_reply);
         assert_eq!(shown.max_concurrent, usual.max_concurrent);
+        assert_eq!(shown.task_timeout, usual.task_timeout);
         assert_eq!(shown.model, usual.model);
     }
 

@@ -27,6 +27,8 @@ pub struct Instance {
     pub max_reply: u64,
     /// How many chats in the background run at once.
     pub max_concurrent: u32,
+    /// How long a chat in the background may take in all.
+    pub task_timeout: Duration,
     /// Whether it is meant when a caller names none.
     pub is_default: bool,
     /// Whether to ask it for the scope `operator.admin`.
@@ -50,6 +52,7 @@ impl Instance {
             idle_timeout: Duration::from_secs(120),
             max_reply: 10 << 20,
             max_concurrent: 3,
+            task_timeout: Duration::from_secs(60 * 60),
             is_default: false,
             admin: false,
             self_approval: false,

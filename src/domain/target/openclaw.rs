@@ -5,9 +5,6 @@ use std::time::Duration;
 
 use super::{ExecutorBlock, Limits, Target};
 
-/// How long a chat in the background may take. Silence doesn't end it: a tool may work for long without a word.
-const CHAT_TIMEOUT: Duration = Duration::from_secs(60 * 60);
-
 /// Which agent, and in which conversation it is spoken to.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct OpenclawBlock {
@@ -53,8 +50,8 @@ impl OpenclawBlock {
 
 impl Target {
     /// The target on which chats with an instance run in the background, `at_once` of them with replies of up to
-    /// `max_reply` bytes. No file describes it and nobody can refer to it.
-    pub fn for_chats(instance: &str, at_once: u32, max_reply: u64) -> Self {
+    /// `max_reply` bytes, each within `timeout`. No file describes it and nobody can refer to it.
+    pub fn for_chats(instance: &str, at_once: u32, max_reply: u64, timeout: Duration) -> Self {
         Self {
             name: format!("{}{instance}", OpenclawBlock::CHATS),
             description: format!("chats with the OpenClaw instance {instance}"),
@@ -68,7 +65,7 @@ impl Target {
             environment: BTreeMap::new(),
             secrets: BTreeMap::new(),
             limits: Limits {
-                timeout: CHAT_TIMEOUT,
+                timeout,
                 max_output_bytes: max_reply,
                 max_concurrent: at_once,
                 ..Limits::default()

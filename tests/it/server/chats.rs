@@ -20,6 +20,7 @@ on_both_servers!(
     what_is_no_chat_is_refused,
     a_chat_that_fails_says_why,
     a_reply_that_is_too_long_is_none,
+    a_chat_that_takes_too_long_is_ended,
     killed_servers_ask_nothing_twice_and_lose_no_reply,
     a_task_goes_to_an_agent,
     an_agent_that_was_asked_first_waits_for_a_person,
@@ -75,11 +76,16 @@ pub(super) async fn agents() -> Agents {
 
 /// Two instances at one gateway.
 pub(super) async fn serve(place: &Place, agents: &Agents, limit: u32) -> Server {
+    serve_with(place, agents, &format!("max_concurrent = {limit}")).await
+}
+
+/// The same with more keys in both tables.
+async fn serve_with(place: &Place, agents: &Agents, more: &str) -> Server {
     let token = place.folder().join("token");
     std::fs::write(&token, TOKEN).expect("written");
     let table = |name: &str| {
         format!(
-            "[[gateway]]\nname = \"{name}\"\nurl = \"http://localhost:{}\"\ntoken = {{ file = \"{}\" }}\nmax_concurrent = {limit}\n",
+            "[[gateway]]\nname = \"{name}\"\nurl = \"http://localhost:{}\"\ntoken = {{ file = \"{}\" }}\n{more}\n",
             agents.address.port(),
             token.display()
         )
@@ -412,12 +418,7 @@ async fn a_chat_that_fails_says_why(place: &mut Place) {
 
 async fn a_reply_that_is_too_long_is_none(place: &mut Place) {
     let agents = agents().await;
-    serve(place, &agents, 3).await.stop().await;
-    let path = place.folder().join("clawhand.toml");
-    let tables = std::fs::read_to_string(&path).expect("there");
-    let tables = tables.replace("max_concurrent", "max_reply = \"1KiB\"\nmax_concurrent");
-    std::fs::write(&path, tables).expect("written");
-    let server = place.serve().await;
+    let server = serve_with(place, &agents, "max_reply = \"1KiB\"").await;
     let caller = server.caller();
     for (length, status) in [(900, "completed"), (1100, "failed")] {
         let message = "x".repeat(length);
@@ -458,6 +459,21 @@ async fn a_reply_that_is_too_long_is_none(place: &mut Place) {
         (1, &json!("files/table.csv")),
         "the reply is none: {end}"
     );
+    server.stop().await;
+}
+
+async fn a_chat_that_takes_too_long_is_ended(place: &mut Place) {
+    let agents = agents().await;
+    let server = serve_with(place, &agents, "task_timeout = \"1s\"").await;
+    let caller = server.caller();
+    let task = queued(&caller, json!({ "message": "wait" })).await;
+    let end = ended(&caller, &task).await;
+    assert_eq!(
+        (&end["status"], &end["state"]),
+        (&json!("failed"), &json!("timed_out")),
+        "{end}"
+    );
+    assert_eq!(agents.aborted().len(), 1, "the gateway's run is ended, too");
     server.stop().await;
 }
 
