@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::body::Bytes;
+use axum::http::StatusCode;
 use axum::routing::post;
 use clawhand::auth::peer::Doorway;
 use rmcp::model::{CallToolRequestParams, CallToolResponse, CallToolResult, ServerCapabilities, ServerConfig};
@@ -72,15 +73,21 @@ pub fn relay(gateway: SocketAddr) -> Router {
     Router::new().route(
         "/mcp",
         post(move |body: Bytes| async move {
-            let is_chat = body.windows(CHAT.len()).any(|part| part == CHAT);
-            if is_chat {
-                let answer = client.post(&ask.0).json(&ask.1).send().await;
-                let mut answer = answer.expect("the gateway answers");
-                while answer.chunk().await.expect("the gateway goes on").is_some() {}
+            if body.windows(CHAT.len()).any(|part| part == CHAT) {
+                asked(client.post(&ask.0).json(&ask.1))
+                    .await
+                    .map_err(|error| (StatusCode::BAD_GATEWAY, error.to_string()))?;
             }
-            body
+            Ok::<_, (StatusCode, String)>(body)
         }),
     )
+}
+
+/// Asks, and reads the answer to its end.
+async fn asked(request: reqwest::RequestBuilder) -> reqwest::Result<()> {
+    let mut answer = request.send().await?.error_for_status()?;
+    while answer.chunk().await?.is_some() {}
+    Ok(())
 }
 
 /// Serves on a loopback port until the set is dropped.

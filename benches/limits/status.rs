@@ -14,7 +14,6 @@ use clawhand::lifecycle::Lifecycle;
 use clawhand::mcp::{self, HttpSettings};
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
-use tokio_util::sync::CancellationToken;
 use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::bare;
@@ -117,7 +116,7 @@ fn add_lines(table: &mut Table, clients: usize, [echo, transport, whole, news]: 
 /// The doors as `clawhand serve` opens them.
 fn doors(site: &Site) -> Router {
     let guarded = from_fn_with_state(Guard::new(site.home.keys(), Loopback::Only), guard);
-    mcp::routes(&HttpSettings::default(), site.control.clone(), CancellationToken::new())
+    mcp::routes(&HttpSettings::default(), site.control.clone(), &Lifecycle::new())
         .layer(guarded)
         .merge(clawhand::http::router(site.control.clone(), site.home.store.clone()))
         .layer(CatchPanicLayer::new())

@@ -47,8 +47,8 @@ pub async fn over_http(home: &Home, lifecycle: &Lifecycle) -> anyhow::Result<()>
         legacy_sessions: home.config.http.legacy_sessions,
     };
     let keys = home.keys();
-    let mcp = mcp::routes(&settings, control.clone(), lifecycle.soft())
-        .layer(from_fn_with_state(Guard::new(keys, loopback), guard));
+    let mcp =
+        mcp::routes(&settings, control.clone(), lifecycle).layer(from_fn_with_state(Guard::new(keys, loopback), guard));
     let router: Router = mcp
         .merge(http::router(control, home.store.clone()))
         .layer(CatchPanicLayer::new());

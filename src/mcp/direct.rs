@@ -20,9 +20,9 @@ use rmcp::model::{
 use rmcp::service::{Peer, RequestContext};
 use rmcp::{ErrorData, RoleServer, ServerHandler, Service as _};
 use serde::Deserialize;
-use tokio_util::sync::CancellationToken;
 
 use super::transport::HttpSettings;
+use crate::lifecycle::Lifecycle;
 
 /// The largest call that goes this way, in bytes: files come another.
 const SMALL: usize = 64 * 1024;
@@ -45,7 +45,7 @@ pub(super) struct Direct<H> {
     hosts: Vec<String>,
     /// The largest body.
     max: usize,
-    stop: CancellationToken,
+    lifecycle: Lifecycle,
     versions: Vec<Version>,
 }
 
@@ -76,8 +76,8 @@ struct Params {
 }
 
 impl<H: ServerHandler + Clone> Direct<H> {
-    /// Lets `handler` answer until `stop` is cancelled.
-    pub(super) fn new(handler: H, settings: &HttpSettings, stop: CancellationToken) -> Self {
+    /// Lets `handler` answer until the program stops.
+    pub(super) fn new(handler: H, settings: &HttpSettings, lifecycle: &Lifecycle) -> Self {
         let versions = ProtocolVersion::KNOWN_VERSIONS.iter().map(|known| Version {
             known: known.clone(),
             client: OnceLock::new(),
@@ -86,7 +86,7 @@ impl<H: ServerHandler + Clone> Direct<H> {
             handler,
             hosts: settings.allowed_hosts.clone(),
             max: settings.max_body_bytes.min(SMALL),
-            stop,
+            lifecycle: lifecycle.clone(),
             versions: versions.collect(),
         }
     }
@@ -163,7 +163,7 @@ impl<H: ServerHandler + Clone> Direct<H> {
     }
 
     async fn call(&self, parts: Parts, version: &Version, message: Message) -> Response {
-        let cancelled = self.stop.child_token();
+        let cancelled = self.lifecycle.soft().child_token();
         let mut context = RequestContext::new(message.id.clone(), self.client(version));
         context.ct = cancelled.clone();
         context.extensions.insert(parts);
@@ -174,7 +174,8 @@ impl<H: ServerHandler + Clone> Direct<H> {
         // A caller who hangs up cancels the call; it isn't dropped halfway.
         let _hung_up = cancelled.drop_guard();
         let handler = self.handler.clone();
-        let called = tokio::spawn(async move { handler.handle_request(request, context).await });
+        let called = async move { handler.handle_request(request, context).await };
+        let called = self.lifecycle.tracker().spawn(called);
         let (status, answer) = match called.await {
             Ok(Ok(result)) => (StatusCode::OK, ServerJsonRpcMessage::response(result, message.id)),
             Ok(Err(error)) => {
@@ -286,7 +287,7 @@ mod tests {
             allowed_hosts: ["127.0.0.1", "example.com:443", "::1", ""].map(str::to_owned).to_vec(),
             ..HttpSettings::default()
         };
-        let direct = Direct::new(Constant, &settings, CancellationToken::new());
+        let direct = Direct::new(Constant, &settings, &Lifecycle::new());
         let (body, is_answer) = match direct.answer(request).await {
             Ok(response) => (response.into_body(), true),
             Err(request) => (request.into_body(), false),

@@ -23,6 +23,7 @@ use super::direct::Direct;
 use super::handler::{Caller, Handler, unauthenticated};
 use crate::control::Control;
 use crate::domain::{Actor, Code, Refusal};
+use crate::lifecycle::Lifecycle;
 
 /// What a file in one call may have, before base64.
 const CONTENT: usize = 4 * 1024 * 1024;
@@ -59,15 +60,15 @@ impl Default for HttpSettings {
 }
 
 /// The route `/mcp`. The layer that puts an [`Actor`] into the request goes around it.
-pub fn routes(settings: &HttpSettings, control: Control, stop: CancellationToken) -> Router {
+pub fn routes(settings: &HttpSettings, control: Control, lifecycle: &Lifecycle) -> Router {
     let handler = Handler::new(control, Caller::OfRequest);
     #[cfg(feature = "conformance")]
     let handler = super::conformance::Fixtures::beside(handler);
-    http_router(settings, stop, handler)
+    http_router(settings, lifecycle, handler)
 }
 
 /// The route `/mcp` with a handler of which each request gets a clone.
-pub fn http_router<H: ServerHandler + Clone>(settings: &HttpSettings, stop: CancellationToken, handler: H) -> Router {
+pub fn http_router<H: ServerHandler + Clone>(settings: &HttpSettings, lifecycle: &Lifecycle, handler: H) -> Router {
     let config = StreamableHttpServerConfig::default()
         .with_legacy_session_mode(settings.legacy_sessions)
         .with_json_response(true)
@@ -75,9 +76,9 @@ pub fn http_router<H: ServerHandler + Clone>(settings: &HttpSettings, stop: Canc
         .with_allowed_origins(settings.allowed_origins.clone())
         .enforce_origin_validation()
         .with_max_request_body_bytes(settings.max_body_bytes)
-        .with_cancellation_token(stop.clone());
+        .with_cancellation_token(lifecycle.soft());
     // In a session the calls belong to it.
-    let direct = (!settings.legacy_sessions).then(|| Direct::new(handler.clone(), settings, stop));
+    let direct = (!settings.legacy_sessions).then(|| Direct::new(handler.clone(), settings, lifecycle));
     let direct = Arc::new(direct);
     // Shared: axum clones what serves a route several times for each request.
     let service = Arc::new(StreamableHttpService::new(

@@ -23,7 +23,6 @@ use clawhand::lifecycle::Lifecycle;
 use clawhand::mcp::{self, Caller, Handler, HttpSettings};
 use reqwest::{Client, RequestBuilder, Response, StatusCode};
 use serde_json::{Value, json};
-use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use self::piped::Piped;
@@ -38,14 +37,14 @@ const MODERN: &str = "2026-07-28";
 struct Door {
     address: SocketAddr,
     client: Client,
-    stop: CancellationToken,
+    lifecycle: Lifecycle,
     /// The installation behind it, when it is this door's own.
     site: Option<Site>,
 }
 
 impl Drop for Door {
     fn drop(&mut self) {
-        self.stop.cancel();
+        self.lifecycle.stop();
     }
 }
 
@@ -58,19 +57,18 @@ impl Door {
     }
 
     async fn before(control: Control, settings: HttpSettings, actor: Option<Actor>) -> Self {
-        let stop = CancellationToken::new();
+        let lifecycle = Lifecycle::new();
         let handler = Handler::new(control, Caller::OfRequest);
-        let router = mcp::http_router(&settings, stop.clone(), handler).layer(from_fn(
-            move |mut request: Request, next: Next| {
+        let router =
+            mcp::http_router(&settings, &lifecycle, handler).layer(from_fn(move |mut request: Request, next: Next| {
                 if let Some(actor) = actor.clone() {
                     request.extensions_mut().insert(actor);
                 }
                 next.run(request)
-            },
-        ));
+            }));
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");
-        let stopped = stop.clone().cancelled_owned();
+        let stopped = lifecycle.soft().cancelled_owned();
         let server = axum::serve(Doorway::new(listener), router).with_graceful_shutdown(stopped);
         TaskTracker::new().spawn(async move { server.await.expect("serves") });
         // Another test may have installed it.
@@ -78,7 +76,7 @@ impl Door {
         Self {
             address,
             client: Client::new(),
-            stop,
+            lifecycle,
             site: None,
         }
     }
