@@ -38,8 +38,14 @@ const NAME: HeaderName = HeaderName::from_static("mcp-name");
 const VERSION: HeaderName = HeaderName::from_static("mcp-protocol-version");
 const CALL: &str = "tools/call";
 
+/// A server that knows which of its tools can be called directly.
+pub trait Direct: ServerHandler + Clone {
+    /// Whether a call of this tool without a progress token is answered by one message, and asks the client nothing.
+    fn answers_once(&self, tool: &str) -> bool;
+}
+
 /// Who answers calls directly, and which.
-pub(super) struct Direct<H> {
+pub(super) struct DirectWay<H> {
     handler: H,
     /// The names of this server, as the transport has them.
     hosts: Vec<String>,
@@ -75,7 +81,7 @@ struct Params {
     meta: Option<JsonObject>,
 }
 
-impl<H: ServerHandler + Clone> Direct<H> {
+impl<H: Direct> DirectWay<H> {
     /// Lets `handler` answer until the program stops.
     pub(super) fn new(handler: H, settings: &HttpSettings, lifecycle: &Lifecycle) -> Self {
         let versions = ProtocolVersion::KNOWN_VERSIONS.iter().map(|known| Version {
@@ -125,13 +131,13 @@ impl<H: ServerHandler + Clone> Direct<H> {
 
     /// Whether this server is called `host`, letter by letter, with any port where the name has none.
     fn is_named(&self, host: &str) -> bool {
-        let is_port = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-        self.hosts.iter().filter(|name| !name.is_empty()).any(|name| {
-            host == name
-                || host.rsplit_once(':').is_some_and(|(bare, port)| {
-                    bare == name && !bare.contains(':') && port.parse::<u16>().is_ok() && is_port(port)
-                })
-        })
+        let (bare, port) = match host.split_once(':') {
+            Some((bare, port)) => (bare, Some(port)),
+            None => (host, None),
+        };
+        let is_port = |port: &str| port.bytes().all(|byte| byte.is_ascii_digit()) && port.parse::<u16>().is_ok();
+        let is_plain = !bare.is_empty() && port.is_none_or(is_port);
+        is_plain && self.hosts.iter().any(|name| name == bare || name == host)
     }
 
     /// The call in a body, if it is plain and agrees with its headers.
@@ -153,7 +159,8 @@ impl<H: ServerHandler + Clone> Direct<H> {
                     && !self.wants_headers(&params.name)
             }
         };
-        (agrees && message.method == CALL).then_some(message)
+        let is_plain = agrees && message.method == CALL && self.handler.answers_once(&params.name);
+        is_plain.then_some(message)
     }
 
     /// Whether a tool wants arguments in headers, too.
@@ -248,6 +255,12 @@ mod tests {
     #[derive(Clone)]
     struct Constant;
 
+    impl Direct for Constant {
+        fn answers_once(&self, tool: &str) -> bool {
+            tool != "talkative"
+        }
+    }
+
     impl ServerHandler for Constant {
         async fn call_tool(
             &self,
@@ -287,7 +300,7 @@ mod tests {
             allowed_hosts: ["127.0.0.1", "example.com:443", "::1", ""].map(str::to_owned).to_vec(),
             ..HttpSettings::default()
         };
-        let direct = Direct::new(Constant, &settings, &Lifecycle::new());
+        let direct = DirectWay::new(Constant, &settings, &Lifecycle::new());
         let (body, is_answer) = match direct.answer(request).await {
             Ok(response) => (response.into_body(), true),
             Err(request) => (request.into_body(), false),
@@ -326,6 +339,9 @@ mod tests {
             (HOST, "me@127.0.0.1"),
             (HOST, ":80"),
             (HOST, "::1:80"),
+            (HOST, "::1"),
+            (HOST, "127.0.0.1:65536"),
+            (HOST, "example.com:443:443"),
             (ORIGIN, "http://localhost"),
             (CONTENT_TYPE, "text/plain"),
             (ACCEPT, JSON),
@@ -366,6 +382,7 @@ mod tests {
                 ("/method", json!("tools/list")),
                 ("/more", json!(1)),
                 ("/params/task", json!({})),
+                ("/params/name", json!("talkative")),
                 ("/params/requestState", json!("kept")),
                 ("/params/_meta/progressToken", json!(1)),
                 (

@@ -12,6 +12,7 @@ use rmcp::service::RequestContext;
 use rmcp::{ErrorData, RoleServer, ServerHandler};
 
 use super::answer::{self, Called};
+use super::direct::Direct;
 use super::tools::{self, Call};
 use super::{executions, resources};
 use crate::control::Control;
@@ -112,6 +113,13 @@ pub(super) fn unauthenticated() -> Refusal {
         "nobody is known by this request",
         "send a key as Authorization: Bearer",
     )
+}
+
+impl Direct for Handler {
+    /// All of them: what they tell in between is progress.
+    fn answers_once(&self, _: &str) -> bool {
+        true
+    }
 }
 
 // Each method's future is small, or in a box: a request carries the room of the longest along (see `tools::call`).

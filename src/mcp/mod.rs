@@ -22,5 +22,6 @@ mod transport;
 #[cfg(feature = "conformance")]
 pub mod conformance;
 
+pub use direct::Direct;
 pub use handler::{Caller, Handler};
 pub use transport::{HttpSettings, StdioError, http_router, routes, serve_bridge, serve_stdio};

@@ -8,18 +8,18 @@ use axum::response::{IntoResponse as _, Response};
 use axum::routing::any;
 use axum::{Json, Router};
 use http::StatusCode;
+use rmcp::RoleServer;
 use rmcp::model::ErrorCode;
 use rmcp::service::{RunningService, ServerInitializeError};
 use rmcp::transport::streamable_http_server::session::local::LocalSessionManager;
 use rmcp::transport::{IntoTransport, StreamableHttpServerConfig, StreamableHttpService};
-use rmcp::{RoleServer, ServerHandler};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 use super::answer;
 use super::bridge::Bridge;
-use super::direct::Direct;
+use super::direct::{Direct, DirectWay};
 use super::handler::{Caller, Handler, unauthenticated};
 use crate::control::Control;
 use crate::domain::{Actor, Code, Refusal};
@@ -68,7 +68,7 @@ pub fn routes(settings: &HttpSettings, control: Control, lifecycle: &Lifecycle) 
 }
 
 /// The route `/mcp` with a handler of which each request gets a clone.
-pub fn http_router<H: ServerHandler + Clone>(settings: &HttpSettings, lifecycle: &Lifecycle, handler: H) -> Router {
+pub fn http_router<H: Direct>(settings: &HttpSettings, lifecycle: &Lifecycle, handler: H) -> Router {
     let config = StreamableHttpServerConfig::default()
         .with_legacy_session_mode(settings.legacy_sessions)
         .with_json_response(true)
@@ -78,7 +78,7 @@ pub fn http_router<H: ServerHandler + Clone>(settings: &HttpSettings, lifecycle:
         .with_max_request_body_bytes(settings.max_body_bytes)
         .with_cancellation_token(lifecycle.soft());
     // In a session the calls belong to it.
-    let direct = (!settings.legacy_sessions).then(|| Direct::new(handler.clone(), settings, lifecycle));
+    let direct = (!settings.legacy_sessions).then(|| DirectWay::new(handler.clone(), settings, lifecycle));
     let direct = Arc::new(direct);
     // Shared: axum clones what serves a route several times for each request.
     let service = Arc::new(StreamableHttpService::new(

@@ -27,6 +27,7 @@ use rmcp::{ErrorData, RoleServer, ServerHandler};
 
 use super::Handler;
 use super::answer::Called;
+use super::direct::Direct;
 
 type Context = RequestContext<RoleServer>;
 
@@ -43,6 +44,13 @@ impl Fixtures {
         // A fixed key is enough: the state that is sealed with it is the suite's own.
         let state = Arc::new(RequestStateCodec::new(*b"conformance fixtures, never real"));
         Self { handler, state }
+    }
+}
+
+impl Direct for Fixtures {
+    /// Those of clawhand. The fixtures log and ask, which is what they are for.
+    fn answers_once(&self, tool: &str) -> bool {
+        tools::all().iter().all(|fixture| fixture.name != tool)
     }
 }
 
