@@ -63,7 +63,7 @@ pub fn echo() -> Router {
     Router::new().route("/mcp", post(|body: Bytes| async move { body }))
 }
 
-/// The floor under the tools of OpenClaw: axum with a body there and back, and for a chat a question to the gateway before.
+/// The floor under the tools of OpenClaw: axum with a body there and back, for a chat after asking the gateway.
 pub fn relay(gateway: SocketAddr) -> Router {
     // No certificate is looked at, but the library wants to know who would do it.
     let _ = rustls::crypto::ring::default_provider().install_default();

@@ -4,6 +4,8 @@
 //! does every other user of the machine; the kernel tells them apart by the user of the connecting socket.
 
 use std::net::{IpAddr, SocketAddr};
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::MetadataExt as _;
 use std::sync::{Arc, OnceLock};
 
 use axum::extract::connect_info::Connected;
@@ -48,9 +50,8 @@ pub struct Peer {
 
 impl Connected<IncomingStream<'_, Doorway>> for Peer {
     fn connect_info(stream: IncomingStream<'_, Doorway>) -> Self {
-        let far = *stream.remote_addr();
         Self {
-            connection: stream.io().local_addr().ok().map(|near| Connection { near, far }),
+            connection: Connection::of(stream.io(), stream.io().local_addr(), *stream.remote_addr()),
             own: Arc::default(),
         }
     }
@@ -58,70 +59,116 @@ impl Connected<IncomingStream<'_, Doorway>> for Peer {
 
 impl Peer {
     /// Whether the connecting process belongs to the user that this process runs as. Where that can't be told, it
-    /// doesn't.
+    /// doesn't, and the next request is looked at anew.
     pub fn is_own(&self) -> bool {
-        let user = || self.connection.and_then(Connection::far_user);
-        *self.own.get_or_init(|| user() == Some(own_user()))
+        if let Some(own) = self.own.get() {
+            return *own;
+        }
+        let user = self.connection.and_then(Connection::far_user);
+        user.is_some_and(|user| *self.own.get_or_init(|| Some(user) == own_user()))
     }
 }
 
-/// The addresses of a connection's two ends: this process's and the caller's. One of them alone names no connection: a
-/// port may be used towards several others at once, and by another user a minute ago.
+/// A connection that this process accepted.
 #[derive(Debug, Clone, Copy)]
 struct Connection {
+    /// The addresses of this process's end and of the caller's. One of them alone names no connection: a port may be
+    /// used towards several others at once, and by another user a minute ago.
     near: SocketAddr,
     far: SocketAddr,
+    /// What the kernel calls this process's end. When that is gone, both addresses may be another connection's.
+    inode: u64,
 }
 
-/// The user of the process that `/proc/self` is.
-fn own_user() -> u32 {
-    use std::os::unix::fs::MetadataExt as _;
-    // Of the process's own folder; the nobody of a file system that can't be read is nobody's.
-    std::fs::metadata("/proc/self").map_or(u32::MAX, |folder| folder.uid())
+/// What stands for users that have no number in this process's user namespace (user_namespaces(7)).
+const UNMAPPED: u32 = 65_534;
+
+/// The user of the process that `/proc/self` is; none where others may look the same.
+fn own_user() -> Option<u32> {
+    let user = std::fs::metadata("/proc/self").ok()?.uid();
+    let maps_all = || {
+        let map = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
+        map.split_whitespace().eq(["0", "0", "4294967295"])
+    };
+    (user != UNMAPPED || maps_all()).then_some(user)
+}
+
+/// The lines of the kernel's tables of connections (proc_pid_net(5)), read when they are wanted.
+fn lines() -> impl Iterator<Item = String> {
+    let tables = ["/proc/self/net/tcp", "/proc/self/net/tcp6"].into_iter();
+    tables.flat_map(|path| {
+        let table = std::fs::read_to_string(path).unwrap_or_default();
+        table.lines().skip(1).map(str::to_owned).collect::<Vec<_>>()
+    })
 }
 
 impl Connection {
-    /// The user of the socket at the far end, from the kernel's tables (proc_pid_net(5)). `None` once its process
-    /// closed it: the kernel then shows it as root's, whoever's it was.
-    fn far_user(self) -> Option<u32> {
-        let wanted = self.rows();
-        ["/proc/self/net/tcp", "/proc/self/net/tcp6"]
-            .into_iter()
-            .find_map(|path| {
-                let table = std::fs::read_to_string(path).ok()?;
-                table.lines().skip(1).find_map(|line| user_in(line, &wanted))
-            })
+    fn of(stream: &impl AsRawFd, near: std::io::Result<SocketAddr>, far: SocketAddr) -> Option<Self> {
+        let file = format!("/proc/self/fd/{}", stream.as_raw_fd());
+        Some(Self {
+            near: near.ok()?,
+            far,
+            inode: std::fs::metadata(file).ok()?.ino(),
+        })
     }
 
-    /// The local and the remote address of the far end's rows: in the table of its family, and where both ends are IPv4
-    /// as the IPv6 socket that it may be.
-    fn rows(self) -> Vec<[String; 2]> {
-        let six = [self.far, self.near].map(|end| match end.ip() {
-            IpAddr::V4(ip) => table_form(&ip.to_ipv6_mapped().octets(), end.port()),
-            IpAddr::V6(ip) => table_form(&ip.octets(), end.port()),
-        });
-        match (self.far.ip(), self.near.ip()) {
-            (IpAddr::V4(far), IpAddr::V4(near)) => vec![
-                [
-                    table_form(&far.octets(), self.far.port()),
-                    table_form(&near.octets(), self.near.port()),
-                ],
-                six,
-            ],
-            _ => vec![six],
-        }
+    /// The user of the socket at the far end. `None` once its process closed it: the kernel then shows it as root's,
+    /// whoever's it was. `None` also once this end is gone.
+    fn far_user(self) -> Option<u32> {
+        let theirs = rows(self.far, self.near);
+        let user = lines().find_map(|line| Row::read(&line).filter(|row| row.is_of(&theirs)).and_then(Row::user))?;
+        // Looked at after the far end: as long as this end was there, nobody else had that one.
+        let ours = rows(self.near, self.far);
+        let is_there = |line: String| Row::read(&line).is_some_and(|row| row.inode == self.inode && row.is_of(&ours));
+        lines().any(is_there).then_some(user)
     }
 }
 
-/// The user in a line of a table, if it is of a connection in `wanted` that a process holds.
-fn user_in(line: &str, wanted: &[[String; 2]]) -> Option<u32> {
-    let columns: Vec<&str> = line.split_whitespace().collect();
-    let [_, local, remote, _, _, _, _, user, _, inode, ..] = columns.as_slice() else {
-        return None;
-    };
-    let is_wanted = wanted.iter().any(|row| row == &[*local, *remote]);
-    // What no process holds any more has no inode.
-    (is_wanted && *inode != "0").then(|| user.parse().ok())?
+/// A socket in the tables.
+struct Row<'a> {
+    ends: [&'a str; 2],
+    user: u32,
+    /// Of the file that a process holds it by; 0 where none does any more.
+    inode: u64,
+}
+
+impl<'a> Row<'a> {
+    fn read(line: &'a str) -> Option<Self> {
+        let mut columns = line.split_ascii_whitespace().skip(1);
+        Some(Self {
+            ends: [columns.next()?, columns.next()?],
+            user: columns.nth(4)?.parse().ok()?,
+            inode: columns.nth(1)?.parse().ok()?,
+        })
+    }
+
+    fn is_of(&self, rows: &[[String; 2]]) -> bool {
+        rows.iter().any(|row| *row == self.ends)
+    }
+
+    /// Whose it is, while a process holds it.
+    fn user(self) -> Option<u32> {
+        (self.inode != 0).then_some(self.user)
+    }
+}
+
+/// The local and the remote address of one end's rows: in the table of its family, and where both ends are IPv4 as the
+/// IPv6 socket that it may be.
+fn rows(local: SocketAddr, remote: SocketAddr) -> Vec<[String; 2]> {
+    let six = [local, remote].map(|end| match end.ip() {
+        IpAddr::V4(ip) => table_form(&ip.to_ipv6_mapped().octets(), end.port()),
+        IpAddr::V6(ip) => table_form(&ip.octets(), end.port()),
+    });
+    match (local.ip(), remote.ip()) {
+        (IpAddr::V4(here), IpAddr::V4(there)) => {
+            let four = [
+                table_form(&here.octets(), local.port()),
+                table_form(&there.octets(), remote.port()),
+            ];
+            vec![four, six]
+        }
+        _ => vec![six],
+    }
 }
 
 /// An address as the tables write it: each 32 bits in the machine's byte order.
@@ -135,46 +182,66 @@ fn table_form(octets: &[u8], port: u16) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::net::{TcpListener, TcpStream};
+
     use super::*;
 
     const LINE: &str =
         "   1: 0100007F:A1B2 0100007F:2253 01 00000000:00000000 00:00000000 00000000  1000        0 4242 1";
 
-    fn row(local: &str, remote: &str) -> [[String; 2]; 1] {
-        [[local.to_owned(), remote.to_owned()]]
-    }
-
     #[test]
     fn lines_of_the_table_are_read() {
-        assert_eq!(user_in(LINE, &row("0100007F:A1B2", "0100007F:2253")), Some(1000));
-        let near_end = row("0100007F:2253", "0100007F:A1B2");
-        assert_eq!(user_in(LINE, &near_end), None, "the other end is somebody else's");
-        let same_port = row("0100007F:A1B2", "0100007F:1538");
-        assert_eq!(user_in(LINE, &same_port), None, "a port may have several connections");
-        assert_eq!(user_in("", &row("", "")), None);
+        let row = Row::read(LINE).expect("a row");
+        assert_eq!((row.user, row.inode), (1000, 4242));
+        let address = |port| SocketAddr::from(([127, 0, 0, 1], port));
+        assert!(row.is_of(&rows(address(0xA1B2), address(0x2253))));
+        assert!(
+            !row.is_of(&rows(address(0x2253), address(0xA1B2))),
+            "the other end is somebody else's"
+        );
+        assert!(
+            !row.is_of(&rows(address(0xA1B2), address(0x1538))),
+            "a port may have several connections"
+        );
+        assert_eq!(row.user(), Some(1000));
+        assert!(Row::read("").is_none());
     }
 
     #[test]
     fn a_socket_that_no_process_holds_is_nobodys() {
         let closed = LINE.replace("1000        0 4242", "0        0 0");
-        assert_eq!(user_in(&closed, &row("0100007F:A1B2", "0100007F:2253")), None);
+        assert_eq!(Row::read(&closed).expect("a row").user(), None);
+    }
+
+    /// A connection with both ends, and what the server knows of it.
+    fn connected(listen: &str) -> Option<(TcpStream, TcpStream, Connection)> {
+        let listener = TcpListener::bind(listen).ok()?;
+        let far = TcpStream::connect(listener.local_addr().expect("an address")).expect("connects");
+        let (near, address) = listener.accept().expect("is accepted");
+        let connection = Connection::of(&near, near.local_addr(), address).expect("has addresses");
+        Some((near, far, connection))
     }
 
     #[test]
     fn a_connection_of_this_process_is_its_own_until_it_is_closed() {
         for listen in ["127.0.0.1:0", "[::1]:0"] {
-            let Ok(listener) = std::net::TcpListener::bind(listen) else {
+            let Some((near, far, connection)) = connected(listen) else {
                 continue;
             };
-            let near = listener.local_addr().expect("an address");
-            let stream = std::net::TcpStream::connect(near).expect("connects");
-            let far = stream.local_addr().expect("an address");
-            let (accepted, _) = listener.accept().expect("is accepted");
-            let connection = Connection { near, far };
-            assert_eq!(connection.far_user(), Some(own_user()), "{connection:?}");
-            drop(stream);
+            assert_eq!(connection.far_user(), own_user(), "{connection:?}");
+            drop(far);
             assert_eq!(connection.far_user(), None, "{connection:?}");
-            drop(accepted);
+            drop(near);
         }
+    }
+
+    #[test]
+    fn addresses_that_became_another_connections_tell_nothing() {
+        let (_near, _far, connection) = connected("127.0.0.1:0").expect("connected");
+        let gone = Connection {
+            inode: connection.inode + 1,
+            ..connection
+        };
+        assert_eq!(gone.far_user(), None, "{gone:?}");
     }
 }

@@ -57,23 +57,23 @@ impl Control {
     }
 
     /// The outputs behind the first `from`, as many as have room, and how many that leaves out.
-    pub(super) async fn artifact_views(
-        &self,
-        execution: ExecutionId,
-        from: usize,
-    ) -> Result<(Vec<ArtifactView>, usize), Refusal> {
+    async fn artifact_views(&self, execution: ExecutionId, from: usize) -> Result<(Vec<ArtifactView>, usize), Refusal> {
         let outputs = self.store().artifact_outputs(execution).await?;
-        let all = outputs.len().saturating_sub(from);
-        let views = outputs.iter().skip(from).map(|artifact| self.artifact_view(artifact));
+        Ok(self.views_of(outputs.get(from..).unwrap_or_default()).await)
+    }
+
+    /// As many of these outputs as have room, and how many that leaves out.
+    pub(super) async fn views_of(&self, outputs: &[Artifact]) -> (Vec<ArtifactView>, usize) {
+        let views = outputs.iter().map(|artifact| self.artifact_view(artifact));
         let mut views = Room::new(ARTIFACTS).fill(views);
         let mut room = Room::new(INLINE_ALL);
         let short = |artifact: &Artifact| artifact.size <= INLINE && is_text(&artifact.media_type);
-        let shown = views.iter_mut().zip(&outputs[outputs.len() - all..]);
+        let shown = views.iter_mut().zip(outputs);
         for (view, artifact) in shown.filter(|(_, artifact)| short(artifact)).take(INLINE_COUNT) {
             view.text = self.inline_text(artifact, &mut room).await;
         }
-        let left_out = all - views.len();
-        Ok((views, left_out))
+        let left_out = outputs.len() - views.len();
+        (views, left_out)
     }
 
     fn artifact_view(&self, artifact: &Artifact) -> ArtifactView {

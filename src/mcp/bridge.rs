@@ -69,7 +69,7 @@ impl Bridge {
     async fn tell(&self, peer: &Peer<RoleServer>) {
         if let Some(channel) = &self.0.channel {
             let followers = channel.follow().into_iter();
-            join_all(followers.map(|follower| tell_of(follower, channel, peer))).await;
+            join_all(followers.map(|follower| tell_of(follower, peer))).await;
         }
         std::future::pending::<()>().await;
     }
@@ -95,11 +95,11 @@ impl Bridge {
 }
 
 /// Tells of one gateway.
-async fn tell_of(mut follower: Follower, channel: &Channel, peer: &Peer<RoleServer>) {
+async fn tell_of(mut follower: Follower, peer: &Peer<RoleServer>) {
     while let Some(news) = follower.next().await {
-        let (method, params, answered) = match news {
-            News::Said(params) => (SAID, params, None),
-            News::Answered(question, params) => (ANSWERED, params, Some(question)),
+        let (method, params) = match news {
+            News::Said(params) => (SAID, params),
+            News::Answered(params) => (ANSWERED, params),
         };
         let notification = CustomNotification::new(method, Some(params.into_inner()));
         let told = peer
@@ -107,9 +107,6 @@ async fn tell_of(mut follower: Follower, channel: &Channel, peer: &Peer<RoleServ
             .await;
         if let Err(error) = told {
             tracing::warn!(%error, method, "the client was not told");
-            if let Some(question) = answered {
-                channel.unanswered(question);
-            }
         }
     }
 }

@@ -5,6 +5,8 @@
 //! straight to rmcp's dispatch. Nothing is refused here: what isn't plain in every respect goes to the transport as it
 //! came, whose checks of the protocol are the only ones. See docs/decisions/direct-calls.md.
 
+use std::fmt;
+use std::marker::PhantomData;
 use std::sync::OnceLock;
 
 use axum::body::{Body, to_bytes};
@@ -19,7 +21,9 @@ use rmcp::model::{
 };
 use rmcp::service::{Peer, RequestContext};
 use rmcp::{ErrorData, RoleServer, ServerHandler, Service as _};
-use serde::Deserialize;
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 
 use super::transport::HttpSettings;
 use crate::lifecycle::Lifecycle;
@@ -61,6 +65,27 @@ struct Version {
     client: OnceLock<Peer<RoleServer>>,
 }
 
+/// An object, and not the list of its values, which serde would take for it, too.
+struct Object<T>(T);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Fields<T>(PhantomData<T>);
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for Fields<T> {
+            type Value = T;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<T, A::Error> {
+                T::deserialize(MapAccessDeserializer::new(map))
+            }
+        }
+        deserializer.deserialize_map(Fields(PhantomData)).map(Self)
+    }
+}
+
 /// A call of a tool. With a field more, it isn't a plain one.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -69,7 +94,7 @@ struct Message {
     _jsonrpc: JsonRpcVersion2_0,
     id: RequestId,
     method: String,
-    params: Params,
+    params: Object<Params>,
 }
 
 #[derive(Deserialize)]
@@ -142,8 +167,8 @@ impl<H: Direct> DirectWay<H> {
 
     /// The call in a body, if it is plain and agrees with its headers.
     fn message(&self, headers: &HeaderMap, version: &Version, body: &[u8]) -> Option<Message> {
-        let message: Message = serde_json::from_slice(body).ok()?;
-        let params = &message.params;
+        let Object(message): Object<Message> = serde_json::from_slice(body).ok()?;
+        let params = &message.params.0;
         let has_handshake = version.known.has_initialize();
         let agrees = match &params.meta {
             None => has_handshake,
@@ -170,13 +195,14 @@ impl<H: Direct> DirectWay<H> {
     }
 
     async fn call(&self, parts: Parts, version: &Version, message: Message) -> Response {
+        let Object(asked) = message.params;
         let cancelled = self.lifecycle.soft().child_token();
         let mut context = RequestContext::new(message.id.clone(), self.client(version));
         context.ct = cancelled.clone();
         context.extensions.insert(parts);
-        context.meta = RequestMetaObject(MetaObject(message.params.meta.unwrap_or_default()));
-        let mut params = CallToolRequestParams::new(message.params.name);
-        params.arguments = message.params.arguments;
+        context.meta = RequestMetaObject(MetaObject(asked.meta.unwrap_or_default()));
+        let mut params = CallToolRequestParams::new(asked.name);
+        params.arguments = asked.arguments;
         let request = ClientRequest::CallToolRequest(CallToolRequest::new(params));
         // A caller who hangs up cancels the call; it isn't dropped halfway.
         let _hung_up = cancelled.drop_guard();
@@ -186,6 +212,7 @@ impl<H: Direct> DirectWay<H> {
         let (status, answer) = match called.await {
             Ok(Ok(result)) => (StatusCode::OK, ServerJsonRpcMessage::response(result, message.id)),
             Ok(Err(error)) => {
+                tracing::warn!(id = %message.id, ?error, "response error");
                 let status = status(version, &error);
                 (status, ServerJsonRpcMessage::error(error, Some(message.id)))
             }
@@ -400,6 +427,21 @@ mod tests {
                 object[field.replace("~1", "/")] = value;
                 let back = asked(request(revision, &body)).await.expect_err(at);
                 assert_eq!(back, body.to_string().as_bytes(), "{at}");
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_list_is_no_message() {
+        for revision in ["2025-11-25", "2026-07-28"] {
+            let whole = body(revision);
+            let params = &whole["params"];
+            let listed = json!([params["name"], params["arguments"], params["_meta"]]);
+            let mut with_list = whole.clone();
+            with_list["params"] = listed;
+            for list in [with_list, json!(["2.0", 1, CALL, params])] {
+                let back = asked(request(revision, &list)).await.expect_err("a list");
+                assert_eq!(back, list.to_string().as_bytes());
             }
         }
     }

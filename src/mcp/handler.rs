@@ -116,9 +116,9 @@ pub(super) fn unauthenticated() -> Refusal {
 }
 
 impl Direct for Handler {
-    /// All of them: what they tell in between is progress.
-    fn answers_once(&self, _: &str) -> bool {
-        true
+    /// All that there are: what they tell in between is progress.
+    fn answers_once(&self, tool: &str) -> bool {
+        self.0.tools.iter().any(|offered| offered.name == tool)
     }
 }
 

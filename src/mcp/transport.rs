@@ -28,8 +28,8 @@ use crate::lifecycle::Lifecycle;
 /// What a file in one call may have, before base64.
 const CONTENT: usize = 4 * 1024 * 1024;
 
-/// What is read of the library's reason to refuse a body.
-const REASON: usize = 4096;
+/// What is told of the library's reason to refuse a body, in bytes.
+const REASON: usize = 512;
 
 /// How MCP over HTTP is served.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
@@ -126,8 +126,9 @@ fn too_large(max: usize) -> Response {
 
 /// The library answers 415 for a body that it can't read, too; JSON-RPC 2.0 has errors for that.
 async fn unread(response: Response) -> Response {
-    let why = to_bytes(response.into_body(), REASON).await;
-    let why = String::from_utf8_lossy(&why.unwrap_or_default()).into_owned();
+    // It lies in memory whole, and may repeat a part of the body.
+    let why = to_bytes(response.into_body(), usize::MAX).await.unwrap_or_default();
+    let why = String::from_utf8_lossy(&why[..why.len().min(REASON)]).into_owned();
     let (status, code, message) = match why.strip_prefix("fail to deserialize request body ") {
         None => (StatusCode::UNSUPPORTED_MEDIA_TYPE, ErrorCode::INVALID_REQUEST, why),
         // Where the text itself is wrong, the reason tells the place.

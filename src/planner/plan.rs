@@ -11,7 +11,7 @@ use super::resolve::shown;
 use super::steps::{self, Bounds, Situation};
 use crate::domain::plan::{Effect, Need, Plan, PlanStep, Risk};
 use crate::domain::recipe::RecipeStep;
-use crate::domain::target::{ApprovalRule, ExecutorBlock, HttpBlock};
+use crate::domain::target::{ApprovalRule, ExecutorBlock, HttpBlock, OpenclawBlock};
 use crate::domain::task::{Constraints, TaskSpec};
 use crate::domain::{Code, Digest, Facts, Listing, Recipe, Refusal, Target, similar};
 
@@ -168,7 +168,7 @@ fn plan_delegate(request: &Request<'_>, bounds: &Bounds) -> Result<Planned, Refu
         variant: "message".to_owned(),
         risk: risk(&steps),
         steps,
-        outputs: ["reply.md", "files/*"].map(str::to_owned).to_vec(),
+        outputs: [OpenclawBlock::REPLY, "files/*"].map(str::to_owned).to_vec(),
         inputs: inputs.clone(),
         binding: None,
         approval: approval.clone(),

@@ -11,6 +11,8 @@ mod recorded;
 mod waiting;
 
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use axum::extract::Request;
 use axum::middleware::{Next, from_fn};
@@ -20,8 +22,11 @@ use clawhand::config::{Config, Environment};
 use clawhand::control::Control;
 use clawhand::domain::{Actor, Scope};
 use clawhand::lifecycle::Lifecycle;
-use clawhand::mcp::{self, Caller, Handler, HttpSettings};
+use clawhand::mcp::{self, Caller, Direct, Handler, HttpSettings};
 use reqwest::{Client, RequestBuilder, Response, StatusCode};
+use rmcp::model::{CallToolRequestParams, CallToolResponse, Tool};
+use rmcp::service::RequestContext;
+use rmcp::{ErrorData, RoleServer, ServerHandler};
 use serde_json::{Value, json};
 use tokio_util::task::TaskTracker;
 
@@ -57,8 +62,11 @@ impl Door {
     }
 
     async fn before(control: Control, settings: HttpSettings, actor: Option<Actor>) -> Self {
+        Self::of(Handler::new(control, Caller::OfRequest), settings, actor).await
+    }
+
+    async fn of(handler: impl Direct, settings: HttpSettings, actor: Option<Actor>) -> Self {
         let lifecycle = Lifecycle::new();
-        let handler = Handler::new(control, Caller::OfRequest);
         let router =
             mcp::http_router(&settings, &lifecycle, handler).layer(from_fn(move |mut request: Request, next: Next| {
                 if let Some(actor) = actor.clone() {
@@ -379,18 +387,61 @@ async fn what_is_no_message_is_refused() {
     }
 }
 
+/// A handler that counts which calls are answered directly.
+#[derive(Clone)]
+struct Counted {
+    handler: Handler,
+    direct: Arc<AtomicUsize>,
+}
+
+impl Direct for Counted {
+    fn answers_once(&self, tool: &str) -> bool {
+        let once = self.handler.answers_once(tool);
+        self.direct.fetch_add(usize::from(once), Ordering::Relaxed);
+        once
+    }
+}
+
+impl ServerHandler for Counted {
+    fn get_tool(&self, name: &str) -> Option<Tool> {
+        self.handler.get_tool(name)
+    }
+
+    async fn call_tool(
+        &self,
+        request: CallToolRequestParams,
+        context: RequestContext<RoleServer>,
+    ) -> Result<CallToolResponse, ErrorData> {
+        self.handler.call_tool(request, context).await
+    }
+}
+
 /// The plainest calls are answered directly, all others by the transport: nobody may see which.
 #[tokio::test]
 async fn a_call_answered_directly_is_answered_as_by_the_transport() {
-    let door = Door::usual().await;
+    let site = Site::new(Base::sqlite()).await;
+    let direct = Arc::new(AtomicUsize::new(0));
+    let counted = Counted {
+        handler: Handler::new(site.control.clone(), Caller::OfRequest),
+        direct: direct.clone(),
+    };
+    let door = Door::of(counted, HttpSettings::default(), Some(caller(&[Scope::Tasks]))).await;
     for revision in ["2024-11-05", "2025-03-26", "2025-06-18", "2025-11-25", MODERN] {
-        for params in [
-            json!({"name": "list_targets", "arguments": {}}),
-            json!({"name": "list_targets"}),
-            json!({"name": "get_status", "arguments": {"execution_id": "nobody's"}}),
-            json!({"name": "get_status", "arguments": []}),
-            json!({"name": "no_such_tool", "arguments": {}}),
-            json!({"name": "submit_task", "arguments": {"goal": 7}, "requestState": "kept"}),
+        for (params, is_plain) in [
+            (json!({"name": "list_targets", "arguments": {}}), true),
+            (json!({"name": "list_targets", "arguments": null}), true),
+            (json!({"name": "list_targets"}), true),
+            (
+                json!({"name": "get_status", "arguments": {"execution_id": "nobody's"}}),
+                true,
+            ),
+            (json!({"name": "get_status", "arguments": []}), false),
+            (json!({"name": "=?base64?eA==?=", "arguments": {}}), false),
+            (json!({"name": "no_such_tool", "arguments": {}}), false),
+            (
+                json!({"name": "submit_task", "arguments": {"goal": 7}, "requestState": "kept"}),
+                false,
+            ),
         ] {
             // A space less, and the request isn't plain.
             let [plain, not] = [
@@ -413,6 +464,8 @@ async fn a_call_answered_directly_is_answered_as_by_the_transport() {
                 answers.push((status, told, response.text().await.expect("a text")));
             }
             assert_eq!(answers[0], answers[1], "{revision} {params}");
+            let directly = direct.swap(0, Ordering::Relaxed);
+            assert_eq!(directly, usize::from(is_plain), "{revision} {params}");
         }
     }
 }

@@ -185,10 +185,10 @@ pub struct OpenclawTask {
     /// What OpenClaw replied.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub result: Option<String>,
-    /// The files that came with it.
+    /// The files that came with it, also where the reply itself was too long or broke off.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub files: Vec<ArtifactView>,
-    /// How many more there are than have room here.
+    /// How many more there are than have room here; get_result of the execution pages through all of them.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub files_left_out: u64,
     /// Why there is no reply.

@@ -50,8 +50,8 @@ pub struct ClientAsks {
 pub enum News {
     /// Somebody said something.
     Said(Clean<Value>),
-    /// An owner answered this question.
-    Answered(Question, Clean<Value>),
+    /// An owner answered a question of the client.
+    Answered(Clean<Value>),
 }
 
 /// What is told of one gateway.
@@ -60,13 +60,6 @@ pub struct Follower {
     subscription: Subscription,
     /// Its name, if there are others.
     instance: Option<String>,
-}
-
-/// A question that was answered.
-#[derive(Debug)]
-pub struct Question {
-    id: String,
-    since: Instant,
 }
 
 /// The questions that wait, by what an answer names, with their own id and since when.
@@ -86,9 +79,9 @@ impl Questions {
     }
 
     /// Takes the question that `letters` name out: it is answered once, over whichever gateway.
-    fn take(&mut self, letters: &str, now: Instant) -> Option<Question> {
+    fn take(&mut self, letters: &str, now: Instant) -> Option<String> {
         let (id, since) = self.0.remove(&letters.to_ascii_lowercase())?;
-        (now.duration_since(since) < ANSWERABLE).then_some(Question { id, since })
+        (now.duration_since(since) < ANSWERABLE).then_some(id)
     }
 }
 
@@ -115,13 +108,6 @@ impl Channel {
         for gateway in self.conversations.gateways.list() {
             gateway.feed().ask(asking.clone());
         }
-    }
-
-    /// The client could not be told the answer to this question, so it waits on.
-    pub fn unanswered(&self, question: Question) {
-        let key = question.id.to_ascii_lowercase();
-        let since = (question.id, question.since);
-        lock(&self.waiting).0.entry(key).or_insert(since);
     }
 
     /// What is told of each gateway from now on.
@@ -171,10 +157,10 @@ impl Follower {
             .unwrap_or_else(|| message.message.is_from_owner());
         if is_owner && let Some((allows, letters)) = text.as_deref().and_then(answer_in) {
             let answered = lock(&self.channel.waiting).take(letters, Instant::now());
-            if let Some(question) = answered {
+            if let Some(id) = answered {
                 let behavior = if allows { "allow" } else { "deny" };
-                let params = json!({ "request_id": question.id, "behavior": behavior });
-                return Some(News::Answered(question, rules.json(params)));
+                let params = json!({ "request_id": id, "behavior": behavior });
+                return Some(News::Answered(rules.json(params)));
             }
         }
         let route = message.row().route()?;
@@ -249,8 +235,7 @@ mod tests {
         questions.add("AbCde", begin);
         let just = begin + ANSWERABLE - Duration::from_secs(1);
         assert!(questions.take("other", just).is_none());
-        let taken = questions.take("abcDE", just).expect("it waits");
-        assert_eq!((taken.id.as_str(), taken.since), ("AbCde", begin));
+        assert_eq!(questions.take("abcDE", just).as_deref(), Some("AbCde"));
         assert!(questions.take("abcde", just).is_none(), "it is answered once");
         questions.add("AbCde", begin);
         assert!(questions.take("abcde", begin + ANSWERABLE).is_none());

@@ -6,7 +6,6 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::bounds;
-use crate::control::contract::ArtifactView;
 use crate::control::contract::openclaw::{
     OpenclawChatAsync, OpenclawTask, OpenclawTaskCancel, OpenclawTaskCancelled, OpenclawTaskEntry, OpenclawTaskList,
     OpenclawTaskQueued, OpenclawTaskStats, OpenclawTaskStatus, OpenclawTasks,
@@ -16,14 +15,13 @@ use crate::domain::queue::Place;
 use crate::domain::target::OpenclawBlock;
 use crate::domain::task::{Constraints, TaskSpec};
 use crate::domain::{
-    Actor, ApprovalState, Code, Digest, Execution, ExecutionId, ExecutionState, Refusal, Scope, Task, TaskId, UnixMs,
+    Actor, ApprovalState, Artifact, Code, Digest, Execution, ExecutionId, ExecutionState, Refusal, Scope, Task, TaskId,
+    UnixMs,
 };
 use crate::store::{Chat, ChatFilter, ExecutionInsert, NewExecution, TaskInsert, Topic};
 
 /// What a task id begins with.
 const PREFIX: &str = "task_";
-/// The output that is the reply itself.
-const REPLY: &str = "reply.md";
 /// What the only kind of task is called.
 const CHAT: &str = "chat";
 /// The least, the usual and the most tasks of a page.
@@ -154,18 +152,22 @@ impl Control {
         require(actor, Scope::Openclaw)?;
         let chat = self.chat_for(actor, task).await?;
         let status = Status::of(chat.state);
-        let result = match status {
-            Status::Completed => self.reply_of(&chat).await?,
-            _ => None,
+        let (replies, files): (Vec<_>, Vec<_>) = match chat.ended_at {
+            Some(_) => {
+                let outputs = self.store().artifact_outputs(chat.id).await?;
+                outputs.into_iter().partition(|one| one.name == OpenclawBlock::REPLY)
+            }
+            None => Default::default(),
+        };
+        let result = match replies.first().filter(|_| status == Status::Completed) {
+            Some(reply) => Some(self.text_of(reply).await?),
+            None => None,
         };
         let progress_chars = match &result {
             Some(reply) => reply.chars().count() as u64,
             None => self.said_so_far(&chat).await?,
         };
-        let (files, files_left_out) = match chat.ended_at {
-            Some(_) => self.files_of(&chat).await?,
-            None => (Vec::new(), 0),
-        };
+        let (files, left_out) = self.views_of(&files).await;
         let text = |at: Option<UnixMs>| at.map(|at| at.to_string());
         Ok(OpenclawTask {
             task_id: task_id(chat.id),
@@ -184,7 +186,7 @@ impl Control {
             last_activity_at: text(chat.logged_at),
             result,
             files,
-            files_left_out,
+            files_left_out: left_out as u64,
         })
     }
 
@@ -282,24 +284,10 @@ impl Control {
         chat.filter(|chat| actor.sees(&chat.owner)).ok_or_else(unknown)
     }
 
-    /// The reply, as it was kept.
-    async fn reply_of(&self, chat: &Chat) -> Result<Option<String>, Refusal> {
-        let outputs = match chat.has_reply {
-            true => self.store().artifact_outputs(chat.id).await?,
-            false => return Ok(None),
-        };
-        let Some(reply) = outputs.iter().find(|output| output.name == REPLY) else {
-            return Ok(None);
-        };
+    /// A reply, as it was kept.
+    async fn text_of(&self, reply: &Artifact) -> Result<String, Refusal> {
         let bytes = self.blobs().read(reply.blob(), reply.size).await?;
-        Ok(Some(String::from_utf8_lossy(&bytes).into_owned()))
-    }
-
-    /// What came with the reply, and how much more of it there is.
-    async fn files_of(&self, chat: &Chat) -> Result<(Vec<ArtifactView>, u64), Refusal> {
-        let (mut files, left_out) = self.artifact_views(chat.id, 0).await?;
-        files.retain(|file| file.name != REPLY);
-        Ok((files, left_out as u64))
+        Ok(String::from_utf8_lossy(&bytes).into_owned())
     }
 
     /// How many characters the log has behind its first line, which is clawhand's own.

@@ -31,6 +31,8 @@ impl OpenclawBlock {
     pub const CHATS: &'static str = "openclaw:";
     /// The intent that gives a task to an agent.
     pub const DELEGATE: &'static str = "delegate";
+    /// The output that is an agent's reply; what came with it is in `files/`.
+    pub const REPLY: &'static str = "reply.md";
     /// The intent that says something to an agent, as it is.
     pub const CHAT: &'static str = "chat";
 

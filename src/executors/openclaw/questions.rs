@@ -186,26 +186,35 @@ fn words(kind: ApprovalKind, approval: &Approval) -> String {
         Some(more @ Value::Object(_)) => Some(more.to_string()),
         _ => None,
     };
-    let (before, what) = match kind {
-        ApprovalKind::Exec => ("May the agent run ", told("command")),
-        ApprovalKind::Plugin => ("May the agent do ", told("title")),
+    let join = |parts: &[(&str, &str)], between: &str| {
+        let parts = parts
+            .iter()
+            .filter_map(|(name, before)| Some(format!("{before}{}", told(name)?)));
+        parts.collect::<Vec<_>>().join(between)
     };
-    let what = format!("{before}{}", what.unwrap_or_default());
-    let parts = [
-        ("cwd", " in the folder "),
-        ("host", " on "),
-        ("description", ", which is "),
-        ("pluginId", " with the plugin "),
-        ("toolName", " by the tool "),
-        ("scope", " in the scope "),
-        ("severity", ", of the severity "),
-        ("detail", ", in detail "),
-        ("warningText", ", of which its gateway says "),
-    ];
-    let more = parts
-        .iter()
-        .filter_map(|(name, before)| Some(format!("{before}{}", told(name)?)));
-    format!("{what}{}?", more.collect::<String>())
+    match kind {
+        ApprovalKind::Exec => {
+            let parts = [
+                ("command", " run "),
+                ("cwd", " in the folder "),
+                ("host", " on "),
+                ("warningText", ", of which its gateway says "),
+            ];
+            format!("May the agent{}?", join(&parts, ""))
+        }
+        ApprovalKind::Plugin => {
+            let what = told("title").or(told("toolName")).unwrap_or_default();
+            let parts = [
+                ("description", "description: "),
+                ("pluginId", "plugin: "),
+                ("toolName", "tool: "),
+                ("scope", "scope: "),
+                ("severity", "severity: "),
+                ("detail", "detail: "),
+            ];
+            format!("May the agent do {what}? {}", join(&parts, ", "))
+        }
+    }
 }
 
 #[cfg(test)]
@@ -245,7 +254,7 @@ mod tests {
         }));
         assert_eq!(
             question(ApprovalKind::Plugin, &plugin).text,
-            r#"May the agent do "Send mail", which is "to everybody" with the plugin "mail" by the tool "send" in the scope {"kind":"list"}, of the severity "critical", in detail "a \"?\" of 7 words"?"#
+            r#"May the agent do "Send mail"? description: "to everybody", plugin: "mail", tool: "send", scope: {"kind":"list"}, severity: "critical", detail: "a \"?\" of 7 words""#
         );
     }
 }

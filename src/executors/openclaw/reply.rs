@@ -8,11 +8,10 @@ use base64::Engine as _;
 use tokio::io::AsyncWriteExt as _;
 
 use super::follow::{Way, halt_if_stopping};
+use crate::domain::target::OpenclawBlock;
 use crate::gateway::wire::{self, ArtifactRow, ArtifactsDownload, ArtifactsList};
 use crate::gateway::{Fault, GatewayError};
 
-/// The file with the reply.
-const REPLY: &str = "reply.md";
 /// The folder with the files.
 const FILES: &str = "files";
 /// The most files of a reply.
@@ -29,7 +28,7 @@ impl Way<'_> {
     pub(super) async fn keep(&mut self, text: &str, run: &str) {
         if !text.is_empty() {
             self.report.says(text);
-            let path = self.driving.folder.work().join(REPLY);
+            let path = self.driving.folder.work().join(OpenclawBlock::REPLY);
             if let Err(error) = tokio::fs::write(&path, text).await {
                 tracing::error!(run = self.run, %error, "a reply can't be kept");
                 self.report.line("[the reply can't be kept as a file]");

@@ -360,13 +360,13 @@ pub struct ApprovalResolved {
     /// Which.
     pub id: String,
     /// How: a decision, or another word of the gateway.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub decision: Option<String>,
     /// Who, as the gateway calls them.
-    #[serde(default, deserialize_with = "lenient")]
+    #[serde(default, deserialize_with = "lenient", skip_serializing_if = "Option::is_none")]
     pub resolved_by: Option<String>,
     /// When, in milliseconds.
-    #[serde(default, deserialize_with = "lenient")]
+    #[serde(default, deserialize_with = "lenient", skip_serializing_if = "Option::is_none")]
     pub ts: Option<i64>,
     /// What had been asked.
     #[serde(default)]

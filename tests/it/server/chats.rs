@@ -473,7 +473,7 @@ async fn a_chat_that_takes_too_long_is_ended(place: &mut Place) {
         (&json!("failed"), &json!("timed_out")),
         "{end}"
     );
-    assert_eq!(agents.aborted().len(), 1, "the gateway's run is ended, too");
+    assert!(agents.running().is_empty(), "the gateway's run is ended, too");
     server.stop().await;
 }
 

@@ -136,8 +136,7 @@ async fn an_agent_is_told_no(place: &mut Place) {
 async fn what_a_plugin_asks_may_be_allowed_always(place: &mut Place) {
     let run = Asking::with_goal(place, "ask me for mail").await;
     let approval = run.approval().await;
-    let question =
-        r#"May the agent do "Send mail", which is "by mail" with the plugin "mail", of the severity "warning"?"#;
+    let question = r#"May the agent do "Send mail"? description: "by mail", plugin: "mail", severity: "warning""#;
     assert_eq!(approval["question"], question);
     let answered = run
         .person()
