@@ -326,7 +326,13 @@ impl Place {
 
     /// Ends the installation. Its servers were stopped; nothing of it may be left, and callers saw nothing private.
     pub async fn end(mut self) {
-        let left = process::carrying(&self.data.display().to_string());
+        let data = self.data.display().to_string();
+        for (pid, command) in process::carrying(&data) {
+            // One that was just starting when its server stopped finds that it isn't wanted any more.
+            assert!(command.contains(" supervise "), "left running: {pid} {command}");
+            process::ended(pid).await;
+        }
+        let left = process::carrying(&data);
         assert!(left.is_empty(), "left running: {left:?}");
         assert_eq!(self.runs(), Vec::<String>::new(), "left in runs");
         self.check_privacy();
