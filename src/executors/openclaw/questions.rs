@@ -198,6 +198,7 @@ fn words(kind: ApprovalKind, approval: &Approval) -> String {
                 ("command", " run "),
                 ("cwd", " in the folder "),
                 ("host", " on "),
+                ("description", ", which is "),
                 ("warningText", ", of which its gateway says "),
             ];
             format!("May the agent{}?", join(&parts, ""))

@@ -3,7 +3,7 @@
 
 use serde_json::{Value, json};
 
-use super::caller::text;
+use super::caller::{artifact_names, text};
 use super::on_both_servers;
 use super::place::{Place, SECRET};
 use crate::executors::http::api::{Api, Gate, Reply};
@@ -107,12 +107,7 @@ async fn an_intent_becomes_a_request(place: &mut Place) {
         api.asked()[asked_before..],
         ["POST /secret-base/apps/web/releases", "GET /secret-base/releases/7"]
     );
-    let names: Vec<_> = result["artifacts"]
-        .as_array()
-        .expect("a list")
-        .iter()
-        .map(|one| &one["name"])
-        .collect();
+    let names = artifact_names(&result);
     assert_eq!(names, ["response.json", "submitted.json"], "{result}");
     let answer = text(&result, "/artifacts/0/text");
     assert!(answer.contains("[secret]") && answer.contains("[private]"), "{answer}");

@@ -222,6 +222,15 @@ pub fn text(value: &Value, pointer: &str) -> String {
         .to_owned()
 }
 
+/// The names of a result's artifacts, as they are told.
+pub fn artifact_names(result: &Value) -> Vec<&str> {
+    let artifacts = result["artifacts"].as_array().expect("a list");
+    artifacts
+        .iter()
+        .map(|one| one["name"].as_str().expect("a name"))
+        .collect()
+}
+
 /// As clawhand writes digests.
 pub fn digest(bytes: &[u8]) -> String {
     let hash = Sha256::digest(bytes);

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::caller::{Caller, text};
+use super::caller::{Caller, artifact_names, text};
 use super::on_both_servers;
 use super::place::{Place, Server};
 use crate::gateway::scripted::TOKEN;
@@ -436,12 +436,7 @@ async fn a_reply_that_is_too_long_is_none(place: &mut Place) {
     let task = queued(&caller, json!({ "message": "say too much" })).await;
     let (_, result) = caller.followed(&execution(&task)).await;
     assert_eq!(result["state"], "failed", "{result}");
-    let names: Vec<_> = result["artifacts"]
-        .as_array()
-        .expect("a list")
-        .iter()
-        .map(|one| &one["name"])
-        .collect();
+    let names = artifact_names(&result);
     assert_eq!(names, ["files/table.csv"], "what came along is kept: {result}");
     let seen = status(&caller, &task).await;
     let file = &seen["files"][0];
@@ -511,7 +506,6 @@ async fn killed_servers_ask_nothing_twice_and_lose_no_reply(place: &mut Place) {
     server.stop().await;
 }
 
-#[expect(clippy::too_many_lines, reason = "one story, told to its end")]
 async fn a_task_goes_to_an_agent(place: &mut Place) {
     let agents = agents().await;
     let server = serve(place, &agents, 3).await;
@@ -551,12 +545,7 @@ async fn a_task_goes_to_an_agent(place: &mut Place) {
         log,
         "== step 1 of 1: delegate (an agent does the task as it sees fit)\nsee the file\n[file: table.csv, 17 bytes]\n"
     );
-    let names: Vec<_> = result["artifacts"]
-        .as_array()
-        .expect("a list")
-        .iter()
-        .map(|one| text(one, "/name"))
-        .collect();
+    let names = artifact_names(&result);
     assert_eq!(names, ["files/table.csv", "reply.md"]);
     assert_eq!(result["artifacts"][1]["text"], "see the file");
     let told = agents.told();

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
-use super::caller::{Caller, text};
+use super::caller::{Caller, artifact_names, text};
 use super::chats::{ended, execution, queued, status};
 use super::keys::key;
 use super::place::{Place, Server};
@@ -195,13 +195,8 @@ async fn a_task_takes_files_to_a_real_agent_and_brings_files_back() {
         log.contains("see the table") && log.contains(&format!("[file: {name}.csv, 8 bytes]")),
         "{log}"
     );
-    let names: Vec<_> = result["artifacts"]
-        .as_array()
-        .expect("a list")
-        .iter()
-        .map(|one| text(one, "/name"))
-        .collect();
-    assert_eq!(names, [format!("files/{name}.csv"), "reply.md".to_owned()]);
+    let names = artifact_names(&result);
+    assert_eq!(names, [&format!("files/{name}.csv"), "reply.md"]);
     let asked = runs(&one).await;
     let asked: Vec<_> = asked.iter().filter(|text| text.contains(&name)).collect();
     assert_eq!(asked.len(), 1);
